@@ -1,0 +1,2 @@
+//! medsync
+fn main() {}

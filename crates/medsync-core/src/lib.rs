@@ -1,0 +1,10 @@
+//! medsync-core: everything that must be true on every replica.
+
+#![forbid(unsafe_code)]
+
+pub mod env;
+pub mod error;
+pub mod ids;
+pub mod model;
+pub mod phi;
+pub mod time;

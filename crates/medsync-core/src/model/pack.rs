@@ -1,0 +1,308 @@
+//! Policy packs: which policy each field of each kind has, as reviewable data.
+
+use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Format of the pack file this engine reads.
+pub const PACK_FORMAT: u32 = 1;
+
+/// Sync priority: P0 travels first. A commit takes the most urgent lane of its records.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+pub enum Lane {
+    /// Allergies, active medicines, critical results.
+    P0,
+    /// Diagnoses, orders, results.
+    P1,
+    /// The rest of the clinical record.
+    #[default]
+    P2,
+    /// Housekeeping, administration, audit.
+    P3,
+}
+
+/// How soon a person should decide. The due time of an escalation follows from it.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Risk {
+    /// Due within an hour.
+    Critical,
+    /// Due within a day.
+    High,
+    /// Due within a week.
+    #[default]
+    Medium,
+    /// Due within thirty days.
+    Low,
+}
+
+impl Risk {
+    /// Milliseconds until an escalation of this risk is due.
+    pub const fn due_in_ms(self) -> i64 {
+        const HOUR: i64 = 3_600_000;
+        match self {
+            Self::Critical => HOUR,
+            Self::High => 24 * HOUR,
+            Self::Medium => 7 * 24 * HOUR,
+            Self::Low => 30 * 24 * HOUR,
+        }
+    }
+}
+
+/// A versioned set of policies for kinds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyPack {
+    /// Format of this file: [`PACK_FORMAT`].
+    pub format: u32,
+    /// The pack's name.
+    pub name: String,
+    /// The pack's version: the highest delivered one is active.
+    pub version: u32,
+    /// Policies by kind. A kind that is not here escalates every field but the housekeeping ones.
+    pub kinds: BTreeMap<String, KindPolicy>,
+    /// Policies of elements that every kind has (`meta`, `text`, `language`).
+    #[serde(default)]
+    pub housekeeping: BTreeMap<String, FieldPolicy>,
+    /// Rules over several fields or records.
+    #[serde(default)]
+    pub rules: Vec<crate::model::rule::Rule>,
+}
+
+/// The policies of one kind.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KindPolicy {
+    /// The lane of its records.
+    #[serde(default)]
+    pub lane: Lane,
+    /// Risk of an escalation where the field names none.
+    #[serde(default)]
+    pub risk: Risk,
+    /// Path of the reference to the patient (`subject`, `patient`); `"self"` for the patient.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patient: Option<String>,
+    /// Policies by field name. `value[x]` stands for every `valueQuantity`, `valueString` ..
+    #[serde(default)]
+    pub fields: BTreeMap<String, FieldPolicy>,
+    /// What can be searched: index name to path.
+    #[serde(default)]
+    pub indexes: Vec<Index>,
+}
+
+/// What `search` and `list --where` can find.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Index {
+    /// The index's name: `name`, `identifier`, `birthdate`, `patient`, `date` ..
+    pub name: String,
+    /// The member's path; arrays are searched item by item.
+    pub path: String,
+    /// Split into lower-case words, for names.
+    #[serde(default)]
+    pub words: bool,
+}
+
+/// How one field merges.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FieldPolicy {
+    /// The policy.
+    pub policy: PolicyRow,
+    /// Present when each item of an array is an atom of its own: how the items are told apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub list: Option<ElementKey>,
+    /// Members bound into one atom, `value[x]` patterns allowed; empty: the field itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<String>,
+    /// Risk of an escalation of this field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub risk: Option<Risk>,
+    /// An engineering judgement that a clinician should sign before clinical use.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub judgement: bool,
+    /// Why this policy, with its source.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub why: String,
+}
+
+/// How items of a list are told apart.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ElementKey {
+    /// The business key: members that together name an item. Empty: its `id`, else its content.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub key: Vec<String>,
+}
+
+/// A policy and its parameters.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum PolicyRow {
+    /// The latest value wins; the others stay in history.
+    Lww,
+    /// Union by item; a retraction is a value.
+    Set {
+        /// Two different edits of one item are contested (else the latest wins).
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        contest_edits: bool,
+        /// An edit beside a retraction of one item is contested (else the item stays).
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        contest_retractions: bool,
+    },
+    /// Status codes that only rise.
+    Lattice(Lattice),
+    /// Sum of per-replica parts.
+    Counter {
+        /// Below this the field is contested.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        floor: Option<i64>,
+    },
+    /// A person decides where two people disagreed.
+    Escalate {
+        /// What is shown meanwhile.
+        #[serde(default)]
+        interim: Interim,
+        /// For `highest` and `most-restrictive`: codes, least first.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        order: Vec<String>,
+    },
+}
+
+/// What a contested field shows until a person has decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Interim {
+    /// The value all candidates' authors had seen and agreed on.
+    #[default]
+    LastAgreed,
+    /// The candidate that stands highest in the pack's order.
+    Highest,
+    /// The candidate that forbids most, by the pack's order.
+    MostRestrictive,
+    /// Nothing: absence of a value is the safe reading.
+    Unknown,
+    /// All candidates' items together.
+    Union,
+}
+
+/// A status lattice.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lattice {
+    /// Ranks, lowest first; the codes of one rank in order of safety, safest last.
+    pub ranks: Vec<Vec<String>>,
+    /// Codes that hold against anything lower, earlier or concurrent.
+    pub terminal: Vec<String>,
+    /// Whether someone who saw a terminal status can lower it again.
+    pub reopen: Reopen,
+    /// Fields whose concurrent change beside a terminal status is contested.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub beside: Vec<String>,
+}
+
+/// What may follow a terminal status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reopen {
+    /// Only a higher rank.
+    Never,
+    /// Anything, by someone who saw it.
+    BySeen,
+}
+
+impl Lattice {
+    /// The rank of a code.
+    pub fn rank(&self, code: &str) -> Option<usize> {
+        self.ranks
+            .iter()
+            .position(|rank| rank.iter().any(|c| c == code))
+    }
+
+    /// Whether the code is terminal.
+    pub fn is_terminal(&self, code: &str) -> bool {
+        self.terminal.iter().any(|c| c == code)
+    }
+}
+
+impl PolicyPack {
+    /// Reads a pack file.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] names the line of a bad file, [`Error::TooNew`] a newer format.
+    pub fn from_json(text: &[u8]) -> Result<Self> {
+        let pack: Self = serde_json::from_slice(text).map_err(|e| {
+            Error::invalid_at(
+                "not a policy pack; an unknown policy or member, or bad JSON",
+                format!("line {}, column {}", e.line(), e.column()),
+            )
+        })?;
+        if pack.format > PACK_FORMAT {
+            return Err(Error::TooNew {
+                what: "the policy pack",
+                found: pack.format,
+                known: PACK_FORMAT,
+            });
+        }
+        pack.check()?;
+        Ok(pack)
+    }
+
+    /// The pack's bytes: what is hashed, signed and sent.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a pack has only string keys")
+    }
+
+    /// The pack's hash, over [`PolicyPack::to_bytes`].
+    pub fn hash(&self) -> [u8; 32] {
+        blake3::derive_key("medsync v1 policy pack", &self.to_bytes())
+    }
+
+    /// Parameters that contradict themselves.
+    fn check(&self) -> Result<()> {
+        for (kind, policy) in &self.kinds {
+            for (name, field) in &policy.fields {
+                let bad = |what| Err(Error::invalid_at(what, format!("{kind}.{name}")));
+                match &field.policy {
+                    PolicyRow::Lattice(lattice) => {
+                        let codes: Vec<&String> = lattice.ranks.iter().flatten().collect();
+                        if lattice.terminal.iter().any(|t| !codes.contains(&t)) {
+                            return bad("a terminal status has no rank");
+                        }
+                        let mut unique = codes.clone();
+                        unique.sort();
+                        unique.dedup();
+                        if unique.len() != codes.len() {
+                            return bad("a status has two ranks");
+                        }
+                        if field.list.is_some() {
+                            return bad("a lattice field cannot be a list");
+                        }
+                    }
+                    PolicyRow::Escalate { interim, order } => {
+                        let ordered =
+                            matches!(interim, Interim::Highest | Interim::MostRestrictive);
+                        if ordered && order.is_empty() {
+                            return bad("this interim needs an order of codes");
+                        }
+                    }
+                    PolicyRow::Set { .. } if field.list.is_none() => {
+                        return bad("a set field needs `list`");
+                    }
+                    PolicyRow::Counter { .. } if field.list.is_some() => {
+                        return bad("a counter field cannot be a list");
+                    }
+                    _ => {}
+                }
+                if field.list.is_some() && !field.members.is_empty() {
+                    return bad("a list field cannot bind members");
+                }
+            }
+        }
+        Ok(())
+    }
+}
