@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod doc;
 pub mod env;
 pub mod error;
 pub mod ids;
