@@ -4,6 +4,11 @@
 //! `decode` is the gate that foreign bytes pass before automerge sees them; `oracle` opens the
 //! same changes as an Automerge document, to prove that nothing else came of them.
 
+pub mod causality;
+pub mod row;
+pub mod shown;
+pub mod state;
+
 use crate::ids::{ActorId, ChangeId};
 use crate::model::cell::{Cell, OpId};
 use crate::time::Timestamp;

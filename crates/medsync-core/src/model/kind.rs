@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The policy of a field without a row: every difference goes to a person.
-pub const ESCALATE: PolicyRow = PolicyRow::Escalate { interim: Interim::LastAgreed, order: vec![] };
+pub static ESCALATE: PolicyRow = PolicyRow::Escalate {
+    interim: Interim::LastAgreed,
+    order: vec![],
+};
 
 /// A pack made ready for look-ups.
 #[derive(Debug, Clone)]
@@ -22,10 +25,20 @@ impl ActivePack {
         let kinds = pack
             .kinds
             .iter()
-            .map(|(name, kind)| (name.clone(), Arc::new(KindRules::new(kind, &pack.housekeeping))))
+            .map(|(name, kind)| {
+                (
+                    name.clone(),
+                    Arc::new(KindRules::new(kind, &pack.housekeeping)),
+                )
+            })
             .collect();
         let unknown = Arc::new(KindRules::new(&KindPolicy::default(), &pack.housekeeping));
-        Self { hash: pack.hash(), kinds, unknown, pack }
+        Self {
+            hash: pack.hash(),
+            kinds,
+            unknown,
+            pack,
+        }
     }
 
     /// The policies of a kind; of an unknown kind every field escalates.
@@ -62,7 +75,11 @@ impl KindRules {
         let (mut bound, mut choices) = (BTreeMap::new(), Vec::new());
         for (name, field) in &fields {
             let own = std::slice::from_ref(name);
-            let members = if field.members.is_empty() { own } else { &field.members };
+            let members = if field.members.is_empty() {
+                own
+            } else {
+                &field.members
+            };
             for member in members {
                 match member.strip_suffix("[x]") {
                     Some(prefix) => choices.push((prefix.to_owned(), name.clone())),
@@ -73,7 +90,12 @@ impl KindRules {
                 }
             }
         }
-        Self { kind: kind.clone(), fields, bound, choices }
+        Self {
+            kind: kind.clone(),
+            fields,
+            bound,
+            choices,
+        }
     }
 
     /// The field that a member of the resource belongs to. `_birthDate` goes with `birthDate`.
@@ -117,10 +139,12 @@ impl KindRules {
 
     /// Fields with a lattice.
     pub fn lattices(&self) -> impl Iterator<Item = (&str, &Lattice)> {
-        self.fields.iter().filter_map(|(name, row)| match &row.policy {
-            PolicyRow::Lattice(lattice) => Some((name.as_str(), lattice)),
-            _ => None,
-        })
+        self.fields
+            .iter()
+            .filter_map(|(name, row)| match &row.policy {
+                PolicyRow::Lattice(lattice) => Some((name.as_str(), lattice)),
+                _ => None,
+            })
     }
 
     /// The kind's own row: patient path, lane, indexes.
@@ -135,7 +159,9 @@ impl KindRules {
 
     /// The risk of an escalation of a field.
     pub fn risk(&self, field: &str) -> crate::model::pack::Risk {
-        self.row(field).and_then(|row| row.risk).unwrap_or(self.kind.risk)
+        self.row(field)
+            .and_then(|row| row.risk)
+            .unwrap_or(self.kind.risk)
     }
 }
 

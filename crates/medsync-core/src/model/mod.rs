@@ -2,6 +2,9 @@
 
 pub mod cell;
 pub mod json;
+pub mod kind;
 pub mod order;
 pub mod pack;
+pub mod policy;
 pub mod rule;
+pub mod shape;

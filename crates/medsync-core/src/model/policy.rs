@@ -94,7 +94,9 @@ pub struct Outcome {
 pub fn decide(policy: &PolicyRow, operations: &[Operation], causality: &dyn Causality) -> Outcome {
     let history = History::new(policy, operations, causality);
     let all: Vec<usize> = (0..operations.len()).collect();
-    settle(policy, &history.candidates(&all), &|| history.last_agreed(&all))
+    settle(policy, &history.candidates(&all), &|| {
+        history.last_agreed(&all)
+    })
 }
 
 /// Adds one operation whose author had seen every other operation of the key. The result equals
@@ -152,12 +154,16 @@ fn rises(lattice: &Lattice, y: &Operation, x: &Operation, reviewed: bool) -> boo
     if !x.confirmed() {
         return true;
     }
-    let Some(x_code) = code(&x.cell).filter(|c| lattice.is_terminal(c)) else { return true };
+    let Some(x_code) = code(&x.cell).filter(|c| lattice.is_terminal(c)) else {
+        return true;
+    };
     if lattice.reopen == Reopen::BySeen {
         return true;
     }
     let rank = |code: &str| lattice.rank(code);
-    let Some(y_rank) = code(&y.cell).as_deref().and_then(rank) else { return false };
+    let Some(y_rank) = code(&y.cell).as_deref().and_then(rank) else {
+        return false;
+    };
     let x_rank = rank(&x_code);
     // A review may choose between terminals of one rank; it may not revive.
     Some(y_rank) > x_rank || (reviewed && Some(y_rank) == x_rank)
@@ -177,11 +183,19 @@ impl<'a> History<'a> {
         operations: &'a [Operation],
         causality: &'a dyn Causality,
     ) -> Self {
-        let mut this = Self { policy, operations, causality, covers: Vec::new() };
+        let mut this = Self {
+            policy,
+            operations,
+            causality,
+            covers: Vec::new(),
+        };
         for y in 0..operations.len() {
             let seen = this.seen_by(y);
             let there = this.candidates(&seen);
-            let contested = matches!(settle(policy, &there, &|| None).accord, Accord::Contested(_));
+            let contested = matches!(
+                settle(policy, &there, &|| None).accord,
+                Accord::Contested(_)
+            );
             let covered = there
                 .iter()
                 .filter(|x| entitled(policy, &operations[y], x, contested))
@@ -195,7 +209,9 @@ impl<'a> History<'a> {
     /// Operations that the author of `y` had in view.
     fn seen_by(&self, y: usize) -> Vec<usize> {
         let later = self.operations[y].change;
-        (0..y).filter(|x| self.causality.saw(later, self.operations[*x].change)).collect()
+        (0..y)
+            .filter(|x| self.causality.saw(later, self.operations[*x].change))
+            .collect()
     }
 
     /// Of a causally closed set of operations, those that none of the set covers.
@@ -206,8 +222,11 @@ impl<'a> History<'a> {
                 covered[*x] = true;
             }
         }
-        let mut left: Vec<&Operation> =
-            set.iter().filter(|i| !covered[**i]).map(|i| &self.operations[*i]).collect();
+        let mut left: Vec<&Operation> = set
+            .iter()
+            .filter(|i| !covered[**i])
+            .map(|i| &self.operations[*i])
+            .collect();
         left.sort_by_key(|c| (c.hlc, c.id));
         left
     }
@@ -227,7 +246,10 @@ impl<'a> History<'a> {
         if common.len() >= set.len() || common.is_empty() {
             return None;
         }
-        settle(self.policy, &self.candidates(&common), &|| self.last_agreed(&common)).shown
+        settle(self.policy, &self.candidates(&common), &|| {
+            self.last_agreed(&common)
+        })
+        .shown
     }
 }
 
@@ -240,17 +262,17 @@ fn settle(
     let trusted = &trusted(candidates)[..];
     let (shown, contested) = match policy {
         PolicyRow::Lww | PolicyRow::Counter { .. } => (newest(trusted), false),
-        PolicyRow::Set { contest_edits, contest_retractions } => {
-            settle_item(trusted, *contest_edits, *contest_retractions)
-        }
+        PolicyRow::Set {
+            contest_edits,
+            contest_retractions,
+        } => settle_item(trusted, *contest_edits, *contest_retractions),
         PolicyRow::Lattice(lattice) => settle_status(lattice, trusted),
         PolicyRow::Escalate { interim, order } => match agreed(trusted) {
             Some(cell) => (Some(cell), false),
             None => (pick_interim(*interim, order, trusted, last_agreed), true),
         },
     };
-    let differs =
-        |c: &&Operation| shown.as_ref().is_none_or(|shown| !c.cell.same_value(shown));
+    let differs = |c: &&Operation| shown.as_ref().is_none_or(|shown| !c.cell.same_value(shown));
     let accord = if contested {
         Accord::Contested(diverged(trusted))
     } else if decides(policy) && candidates.iter().any(|c| !c.confirmed() && differs(c)) {
@@ -269,8 +291,16 @@ fn settle(
 
 /// The candidates that authority stands behind; where there are none, all.
 fn trusted<'a>(candidates: &[&'a Operation]) -> Vec<&'a Operation> {
-    let confirmed: Vec<_> = candidates.iter().copied().filter(|c| c.confirmed()).collect();
-    if confirmed.is_empty() { candidates.to_vec() } else { confirmed }
+    let confirmed: Vec<_> = candidates
+        .iter()
+        .copied()
+        .filter(|c| c.confirmed())
+        .collect();
+    if confirmed.is_empty() {
+        candidates.to_vec()
+    } else {
+        confirmed
+    }
 }
 
 /// When the second differing value was written.
@@ -286,12 +316,17 @@ fn diverged(candidates: &[&Operation]) -> Timestamp {
 
 fn agreed(candidates: &[&Operation]) -> Option<Cell> {
     let (last, rest) = candidates.split_last()?;
-    rest.iter().all(|c| c.cell.same_value(&last.cell)).then(|| last.cell.clone())
+    rest.iter()
+        .all(|c| c.cell.same_value(&last.cell))
+        .then(|| last.cell.clone())
 }
 
 /// Highest (HLC, operation): the operation's id holds the author and replica, and breaks ties.
 fn newest(candidates: &[&Operation]) -> Option<Cell> {
-    candidates.iter().max_by_key(|c| (c.hlc, c.id.actor, c.id.ctr)).map(|c| c.cell.clone())
+    candidates
+        .iter()
+        .max_by_key(|c| (c.hlc, c.id.actor, c.id.ctr))
+        .map(|c| c.cell.clone())
 }
 
 /// An item of a set: edits beside retractions keep the item.
@@ -324,10 +359,18 @@ fn settle_status(lattice: &Lattice, candidates: &[&Operation]) -> (Option<Cell>,
             None => (newest(candidates), true),
         };
     };
-    let highest: Vec<&Operation> =
-        candidates.iter().copied().filter(|c| rank(c) == Some(top)).collect();
-    let unknown = candidates.iter().any(|c| rank(c).is_none() && code(&c.cell).is_some());
-    let shown = highest.iter().max_by_key(|c| (place(c), c.hlc, c.id)).map(|c| c.cell.clone());
+    let highest: Vec<&Operation> = candidates
+        .iter()
+        .copied()
+        .filter(|c| rank(c) == Some(top))
+        .collect();
+    let unknown = candidates
+        .iter()
+        .any(|c| rank(c).is_none() && code(&c.cell).is_some());
+    let shown = highest
+        .iter()
+        .max_by_key(|c| (place(c), c.hlc, c.id))
+        .map(|c| c.cell.clone());
     (shown, agreed(&highest).is_none() || unknown)
 }
 
@@ -357,7 +400,9 @@ pub fn stands_beside(
 /// Whether an operation could never take effect on what is there: the reason to refuse a local
 /// edit and to raise a finding for an imported one.
 pub fn without_effect(policy: &PolicyRow, now: &Outcome, new: &Cell) -> bool {
-    let PolicyRow::Lattice(lattice) = policy else { return false };
+    let PolicyRow::Lattice(lattice) = policy else {
+        return false;
+    };
     if lattice.reopen == Reopen::BySeen {
         return false;
     }
@@ -399,16 +444,31 @@ fn pick_interim(
 fn union(candidates: &[&Operation]) -> Cell {
     let mut items: Vec<Json> = Vec::new();
     for candidate in candidates {
-        let Cell::Put { atom: Atom::Value(text), .. } = candidate.cell.standing() else { continue };
-        let Ok(value) = Json::parse(text.as_bytes()) else { continue };
-        let all = if let Json::Array(all) = value { all } else { vec![value] };
+        let Cell::Put {
+            atom: Atom::Value(text),
+            ..
+        } = candidate.cell.standing()
+        else {
+            continue;
+        };
+        let Ok(value) = Json::parse(text.as_bytes()) else {
+            continue;
+        };
+        let all = if let Json::Array(all) = value {
+            all
+        } else {
+            vec![value]
+        };
         for item in all {
             if !items.contains(&item) {
                 items.push(item);
             }
         }
     }
-    Cell::Put { atom: Atom::Value(Json::Array(items).text().into()), order: None }
+    Cell::Put {
+        atom: Atom::Value(Json::Array(items).text().into()),
+        order: None,
+    }
 }
 
 /// The code of a status: a string, or the first coding of a concept.
@@ -418,7 +478,9 @@ pub fn code(cell: &Cell) -> Option<String> {
 
 /// All codes of a value: a string or boolean itself, a concept's codings, a coding's code.
 fn codes(cell: &Cell) -> Vec<String> {
-    let Cell::Put { atom, .. } = cell else { return vec![] };
+    let Cell::Put { atom, .. } = cell else {
+        return vec![];
+    };
     let text = match atom {
         Atom::Value(text) => text,
         Atom::Members(members) => match members.iter().find(|(name, _)| !name.starts_with('_')) {
@@ -430,7 +492,9 @@ fn codes(cell: &Cell) -> Vec<String> {
         Ok(Json::String(code)) => vec![code.into()],
         Ok(Json::Bool(b)) => vec![b.to_string()],
         Ok(value) => {
-            let codings = value.get("coding").map_or(std::slice::from_ref(&value), Json::items);
+            let codings = value
+                .get("coding")
+                .map_or(std::slice::from_ref(&value), Json::items);
             let code = |c: &Json| c.get("code").and_then(Json::as_str).map(str::to_owned);
             codings.iter().filter_map(code).collect()
         }

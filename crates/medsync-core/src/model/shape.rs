@@ -29,7 +29,9 @@ impl ElementNamer {
     pub fn name(&self, item: &Json, key: &[String]) -> String {
         let token = |id: &&str| {
             (1..=64).contains(&id.len())
-                && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.')
+                && id
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.')
         };
         if let Some(id) = item.get("id").and_then(Json::as_str).filter(token) {
             return id.to_owned();
@@ -62,32 +64,64 @@ pub fn flatten(resource: &Json, rules: &KindRules, namer: &ElementNamer) -> Resu
     let mut fields: BTreeMap<&str, Vec<(&str, &Json)>> = BTreeMap::new();
     for (name, value) in resource.members() {
         if &**name != "id" && &**name != "resourceType" {
-            fields.entry(rules.field_of(name)).or_default().push((name, value));
+            fields
+                .entry(rules.field_of(name))
+                .or_default()
+                .push((name, value));
         }
     }
     let mut atoms = Atoms::new();
     for (field, members) in fields {
-        let key = rules.row(field).and_then(|row| row.list.as_ref()).map(|list| &list.key);
+        let key = rules
+            .row(field)
+            .and_then(|row| row.list.as_ref())
+            .map(|list| &list.key);
         if let Some(items) = key.and_then(|key| list_items(field, &members, key, namer)) {
             atoms.extend(items);
         } else {
-            atoms.insert(field.into(), Cell::Put { atom: whole(field, &members), order: None });
+            atoms.insert(
+                field.into(),
+                Cell::Put {
+                    atom: whole(field, &members),
+                    order: None,
+                },
+            );
         }
     }
-    let size: usize = atoms.iter().map(|(key, cell)| key.len() + cell.len()).sum();
+    let size: usize = atoms.iter().map(|(key, cell)| key.len() + size(cell)).sum();
     if size > RESOURCE_MAX {
-        return Err(Error::invalid_at("the resource is larger than 256 KiB", format!("{size} bytes")));
+        return Err(Error::invalid_at(
+            "the resource is larger than 256 KiB",
+            format!("{size} bytes"),
+        ));
     }
     Ok(atoms)
+}
+
+fn size(cell: &Cell) -> usize {
+    match cell {
+        Cell::Put {
+            atom: Atom::Value(text),
+            ..
+        } => text.len(),
+        Cell::Put {
+            atom: Atom::Members(all),
+            ..
+        } => all.iter().map(|(n, t)| n.len() + t.len()).sum(),
+        _ => 0,
+    }
 }
 
 /// All members of a field as one atom.
 fn whole(field: &str, members: &[(&str, &Json)]) -> Atom {
     match members {
         [(name, value)] if *name == field => Atom::Value(value.text().into()),
-        members => {
-            Atom::Members(members.iter().map(|(n, v)| ((*n).into(), v.text().into())).collect())
-        }
+        members => Atom::Members(
+            members
+                .iter()
+                .map(|(n, v)| ((*n).into(), v.text().into()))
+                .collect(),
+        ),
     }
 }
 
@@ -101,7 +135,9 @@ fn list_items(
 ) -> Option<Vec<(Box<str>, Cell)>> {
     let (mut plain, mut under): (&[Json], &[Json]) = (&[], &[]);
     for (name, value) in members {
-        let Json::Array(items) = value else { return None };
+        let Json::Array(items) = value else {
+            return None;
+        };
         if items.is_empty() {
             return None;
         }
@@ -125,7 +161,10 @@ fn list_items(
                 let members = [(format!("_{field}"), extra), (field.to_owned(), value)];
                 (namer.name(value, key), members_atom(members))
             }
-            (None, Some(extra)) => (namer.name(extra, &[]), members_atom([(format!("_{field}"), extra)])),
+            (None, Some(extra)) => (
+                namer.name(extra, &[]),
+                members_atom([(format!("_{field}"), extra)]),
+            ),
             (None, None) => return None,
         };
         let name = unique(base, &mut used);
@@ -136,7 +175,12 @@ fn list_items(
 }
 
 fn members_atom<const N: usize>(members: [(String, &Json); N]) -> Atom {
-    Atom::Members(members.into_iter().map(|(n, v)| (n.into(), v.text().into())).collect())
+    Atom::Members(
+        members
+            .into_iter()
+            .map(|(n, v)| (n.into(), v.text().into()))
+            .collect(),
+    )
 }
 
 /// Equal items occur in real data: the second is `name#2`.
@@ -216,13 +260,18 @@ fn list_members<'a>(
             column.push(match atom {
                 Atom::Value(text) if *name == field => text,
                 Atom::Value(_) => "null",
-                Atom::Members(all) => {
-                    all.iter().find(|(n, _)| &**n == *name).map_or("null", |(_, text)| text)
-                }
+                Atom::Members(all) => all
+                    .iter()
+                    .find(|(n, _)| &**n == *name)
+                    .map_or("null", |(_, text)| text),
             });
         }
     }
-    members.extend(columns.into_iter().map(|(name, texts)| (name, format!("[{}]", texts.join(",")))));
+    members.extend(
+        columns
+            .into_iter()
+            .map(|(name, texts)| (name, format!("[{}]", texts.join(",")))),
+    );
 }
 
 /// The members of a canonical view, as raw texts: the inverse of [`render`] for elided values.
