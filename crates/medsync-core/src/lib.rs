@@ -9,3 +9,4 @@ pub mod ids;
 pub mod model;
 pub mod phi;
 pub mod time;
+pub mod vault;
