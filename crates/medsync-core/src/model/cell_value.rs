@@ -207,3 +207,184 @@ fn review(bytes: &[u8]) -> Result<Cell> {
     let stands = plain(tail)?;
     Ok(Cell::Review(Box::new(Review { settles, stands })))
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::ids::ActorId;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    fn json() -> impl Strategy<Value = Json> {
+        let leaf = prop_oneof![
+            Just(Json::Null),
+            any::<bool>().prop_map(Json::Bool),
+            "-?(0|[1-9][0-9]{0,5})(\\.[0-9]{1,3})?([eE][+-]?[0-9])?"
+                .prop_map(|lexeme| Json::Number(lexeme.into())),
+            any::<String>().prop_map(|text| Json::string(&text)),
+        ];
+        leaf.prop_recursive(3, 12, 4, |inner| {
+            prop_oneof![
+                vec(inner.clone(), 0..4).prop_map(Json::Array),
+                vec((any::<String>(), inner), 0..4).prop_map(Json::object),
+            ]
+        })
+    }
+
+    fn plain_cell() -> impl Strategy<Value = Cell> {
+        let member = ("[a-z\u{e9}]{1,4}", json());
+        let atom = prop_oneof![
+            json().prop_map(|json| Atom::value(&json)),
+            vec(member, 1..4)
+                .prop_map(|m| Atom::members(&Json::object(m)).expect("there is a member")),
+        ];
+        let order = proptest::option::of((0..100_000_usize).prop_map(Order::nth));
+        prop_oneof![
+            4 => (atom, order).prop_map(|(atom, order)| Cell::Put { atom, order }),
+            1 => any::<String>().prop_map(|reason| Cell::Removed { reason: reason.into() }),
+        ]
+    }
+
+    /// Any cell that an engine could write.
+    pub(crate) fn cell() -> impl Strategy<Value = Cell> {
+        let id = (any::<u64>(), any::<[u8; 16]>()).prop_map(|(ctr, actor)| OpId {
+            ctr,
+            actor: ActorId(actor),
+        });
+        let settles = proptest::collection::btree_set(id, 0..4);
+        prop_oneof![
+            4 => plain_cell(),
+            1 => (settles, plain_cell()).prop_map(|(settles, stands)| {
+                let settles = settles.into_iter().collect();
+                Cell::Review(Box::new(Review { settles, stands }))
+            }),
+        ]
+    }
+
+    fn bytes(text: &str) -> CellValue {
+        CellValue::Bytes(text.as_bytes().to_vec())
+    }
+
+    fn actor() -> String {
+        "0a".repeat(16)
+    }
+
+    #[test]
+    fn cells_are_written_as_the_record_of_signed_bytes_says() {
+        let put = |json: Json, order| Cell::Put {
+            atom: Atom::value(&json),
+            order,
+        };
+        let members = Json::object([("b", Json::Null), ("a", Json::string("x"))]);
+        let members = Cell::Put {
+            atom: Atom::members(&members).expect("members"),
+            order: Some(Order::nth(0)),
+        };
+        let removed = Cell::Removed {
+            reason: "twice".into(),
+        };
+        let review = Cell::Review(Box::new(Review {
+            settles: vec![format!("7@{}", actor()).parse().expect("id")],
+            stands: put(Json::string("x"), None),
+        }));
+        for (cell, value) in [
+            (
+                put(Json::string("a\"b"), None),
+                CellValue::Str("a\"b".into()),
+            ),
+            (put(Json::Number("1.00".into()), None), bytes("v1.00")),
+            (
+                put(Json::string("x"), Some(Order::nth(1))),
+                bytes("ea1\0v\"x\""),
+            ),
+            (members, bytes("ea0\0m{\"a\":\"x\",\"b\":null}")),
+            (removed, bytes("xtwice")),
+            (review, bytes(&format!("r[\"7@{}\"]\0v\"x\"", actor()))),
+        ] {
+            assert_eq!(cell.to_value(), value);
+            assert_eq!(Cell::from_value(value).expect("own bytes are read"), cell);
+        }
+    }
+
+    #[test]
+    fn what_has_another_form_or_breaks_a_limit_is_refused() {
+        let id = |n: u64| format!("\"{n}@{}\"", actor());
+        let many: Vec<String> = (1..=201).map(id).collect();
+        for text in [
+            "",
+            "v",
+            "v\"x\"",
+            "v1 ",
+            "v{\"b\":1,\"a\":2}",
+            "v\"\\u0041\"",
+            "m{}",
+            "m[1]",
+            "z1",
+            "e\0v1",
+            "ea0\0x",
+            "ea0\0ea0\0v1",
+            "ea00\0v1",
+            "ea0v1",
+            "r[]v1",
+            "r[1]\0v1",
+            "r{}\0v1",
+            "r[]\0r[]\0v1",
+            "r[]\0",
+            &format!("r[{},{}]\0v1", id(2), id(1)),
+            &format!("r[{},{}]\0v1", id(1), id(1)),
+            &format!("r[\"01@{}\"]\0v1", actor()),
+            &format!("r[\"1@{}\"]\0v1", actor().to_uppercase()),
+            &format!("r[{}]\0v1", many.join(",")),
+            &format!("x{}", "y".repeat(MAX_REASON + 1)),
+            &format!("v{}", "1".repeat(MAX_ATOM + 1)),
+            &format!("v[{}]", "[".repeat(100_000)),
+        ] {
+            let short: String = text.chars().take(40).collect();
+            assert!(Cell::from_value(bytes(text)).is_err(), "{short}");
+        }
+        assert!(Cell::from_value(CellValue::Bytes(b"x\xff".to_vec())).is_err());
+        assert!(Cell::from_value(CellValue::Str("\u{1}".repeat(MAX_ATOM / 4))).is_err());
+        assert!(Cell::from_value(CellValue::Str("y".repeat(MAX_ATOM - 2))).is_ok());
+    }
+
+    #[test]
+    fn nothing_that_prints_shows_a_value() {
+        let canary = Json::object([("canary", Json::string("canary"))]);
+        let atom = Atom::members(&canary).expect("members");
+        let cells = [
+            Cell::put(&Json::string("canary")),
+            Cell::Put { atom, order: None },
+            Cell::Removed {
+                reason: "canary".into(),
+            },
+        ];
+        for stands in cells {
+            let settles = Vec::new();
+            let review = Cell::Review(Box::new(Review { settles, stands }));
+            let shown = format!("{review:?} {:?}", review.to_value());
+            assert!(!shown.contains("canary"), "{shown}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_cell_survives_its_two_encodings(cell in cell()) {
+            prop_assert_eq!(&Cell::from_value(cell.to_value()).expect("own bytes are read"), &cell);
+            let row = postcard::to_allocvec(&cell).expect("rows are written");
+            prop_assert_eq!(&postcard::from_bytes::<Cell>(&row).expect("rows are read"), &cell);
+            prop_assert!(cell.same_value(cell.standing()));
+        }
+
+        #[test]
+        fn what_is_read_is_what_would_be_written(
+            tag in "[vmexr]?", text in any::<String>(), canonical in json()
+        ) {
+            for bytes in [format!("{tag}{text}"), format!("{tag}{}", canonical.text())] {
+                let value = CellValue::Bytes(bytes.into_bytes());
+                if let Ok(cell) = Cell::from_value(value.clone()) {
+                    prop_assert_eq!(cell.to_value(), value);
+                }
+            }
+        }
+    }
+}
