@@ -18,6 +18,19 @@ pub const MAX_REASON: usize = 4 * 1024;
 /// Most operations that one review settles.
 pub const MAX_SETTLES: usize = 200;
 
+/// Longest key, in bytes.
+pub const MAX_KEY: usize = 512;
+
+/// Whether this is a key of a record: `field` or `field/element`. An element may hold further
+/// slashes, as business keys with a URL in them do.
+pub fn is_key(key: &str) -> bool {
+    let (field, element) = key.split_once('/').unwrap_or((key, "-"));
+    (1..=MAX_KEY).contains(&key.len())
+        && !field.is_empty()
+        && !element.is_empty()
+        && !key.chars().any(char::is_control)
+}
+
 /// Names an operation: Automerge's counter and actor. Ordered by counter, then actor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct OpId {

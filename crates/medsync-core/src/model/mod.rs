@@ -1,6 +1,7 @@
 //! The pure model: values, packs, policies and what they make of operations. No I/O.
 
 pub mod cell;
+pub mod cell_value;
 pub mod json;
 pub mod kind;
 pub mod order;
