@@ -8,6 +8,7 @@ use std::sync::Arc;
 pub static ESCALATE: PolicyRow = PolicyRow::Escalate {
     interim: Interim::LastAgreed,
     order: vec![],
+    by: String::new(),
 };
 
 /// A pack made ready for look-ups.

@@ -267,9 +267,12 @@ fn settle(
             contest_retractions,
         } => settle_item(trusted, *contest_edits, *contest_retractions),
         PolicyRow::Lattice(lattice) => settle_status(lattice, trusted),
-        PolicyRow::Escalate { interim, order } => match agreed(trusted) {
+        PolicyRow::Escalate { interim, order, by } => match agreed(trusted) {
             Some(cell) => (Some(cell), false),
-            None => (pick_interim(*interim, order, trusted, last_agreed), true),
+            None => (
+                pick_interim(*interim, &Scale { order, by }, trusted, last_agreed),
+                true,
+            ),
         },
     };
     let differs = |c: &&Operation| shown.as_ref().is_none_or(|shown| !c.cell.same_value(shown));
@@ -415,9 +418,70 @@ pub fn without_effect(policy: &PolicyRow, now: &Outcome, new: &Cell) -> bool {
         .any(|held| lattice.rank(&held) > rank)
 }
 
+/// An order of codes, least first, and where in a value the code stands.
+struct Scale<'a> {
+    order: &'a [String],
+    by: &'a str,
+}
+
+impl Scale<'_> {
+    /// Absence stands lowest; a code that nobody foresaw above all.
+    fn place(&self, cell: &Cell) -> usize {
+        let codes = if self.by.is_empty() {
+            codes(cell)
+        } else {
+            self.codes_at_path(cell)
+        };
+        let place = |code: &String| {
+            self.order
+                .iter()
+                .position(|o| o == code)
+                .map_or(self.order.len() + 1, |i| i + 1)
+        };
+        codes.iter().map(place).max().unwrap_or(0)
+    }
+
+    fn codes_at_path(&self, cell: &Cell) -> Vec<String> {
+        let Cell::Put { atom, .. } = cell.standing() else {
+            return vec![];
+        };
+        let Ok(value) = Json::parse(atom.text().as_bytes()) else {
+            return vec![];
+        };
+        let mut at = vec![&value];
+        for step in self.by.split('.') {
+            let named = |name: &str| match step.strip_suffix("[x]") {
+                Some(prefix) => name.starts_with(prefix),
+                None => name == step,
+            };
+            at = at
+                .into_iter()
+                .flat_map(|v| {
+                    if v.items().is_empty() {
+                        std::slice::from_ref(v)
+                    } else {
+                        v.items()
+                    }
+                })
+                .flat_map(|v| v.members().iter().filter(|(n, _)| named(n)).map(|(_, v)| v))
+                .collect();
+        }
+        at.into_iter().filter_map(scalar).collect()
+    }
+}
+
+/// The text of a string or boolean.
+fn scalar(value: &Json) -> Option<String> {
+    match value {
+        Json::String(text) => Some(text.to_string()),
+        Json::Bool(b) => Some(b.to_string()),
+        _ => None,
+    }
+}
+
 fn pick_interim(
     interim: Interim,
-    order: &[String],
+    scale: &Scale<'_>,
     candidates: &[&Operation],
     last_agreed: &dyn Fn() -> Option<Cell>,
 ) -> Option<Cell> {
@@ -425,18 +489,10 @@ fn pick_interim(
         Interim::Unknown => None,
         Interim::LastAgreed => last_agreed(),
         Interim::Union => Some(union(candidates)),
-        Interim::Highest | Interim::MostRestrictive => {
-            let place = |c: &&&Operation| {
-                let codes = codes(c.cell.standing());
-                order.iter().rposition(|o| codes.contains(o))
-            };
-            candidates
-                .iter()
-                .filter(|c| place(c).is_some())
-                .max_by_key(|c| (place(c), c.hlc, c.id))
-                .map(|c| c.cell.clone())
-                .or_else(last_agreed)
-        }
+        Interim::Highest | Interim::MostRestrictive => candidates
+            .iter()
+            .max_by_key(|c| (scale.place(&c.cell), c.hlc, c.id))
+            .map(|c| c.cell.clone()),
     }
 }
 
