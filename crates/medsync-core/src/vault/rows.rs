@@ -9,6 +9,9 @@ use crate::ids::{CommitId, DataKeyId, RecordId};
 /// One row: key and value.
 pub type Row = (Vec<u8>, Vec<u8>);
 
+/// Called with key and value of a row; `false` ends the walk.
+pub type Each<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<bool>;
+
 /// Reading rows, inside a read or a write.
 pub trait Rows {
     /// The value of a key.
@@ -20,7 +23,7 @@ pub trait Rows {
         &self,
         prefix: &[u8],
         from: &[u8],
-        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool>,
+        each: Each<'_>,
     ) -> Result<()>;
 
     /// All rows of a prefix. For prefixes that hold few.
@@ -125,4 +128,17 @@ pub fn patient_key(patient: Option<&RecordId>, id: Option<&DataKeyId>) -> Vec<u8
     let patient = patient.map_or("", RecordId::as_str).as_bytes();
     let id = id.map_or(&[][..], |id| &id.0);
     [&[kind::PATIENT_KEY][..], patient, &[0], id].concat()
+}
+
+/// The first key after all that start with a prefix. Prefixes start with a row's kind, which is
+/// ASCII, so there always is one.
+pub fn after(prefix: &[u8]) -> Vec<u8> {
+    let mut after = prefix.to_vec();
+    while after.last() == Some(&u8::MAX) {
+        after.pop();
+    }
+    if let Some(last) = after.last_mut() {
+        *last += 1;
+    }
+    after
 }
