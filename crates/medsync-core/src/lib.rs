@@ -2,9 +2,11 @@
 
 #![forbid(unsafe_code)]
 
+pub mod crypto;
 pub mod env;
 pub mod error;
 pub mod ids;
+pub mod ledger;
 pub mod model;
 pub mod phi;
 pub mod time;

@@ -1,0 +1,4 @@
+//! Keys, ciphers and signatures.
+
+pub mod envelope;
+pub mod sign;
