@@ -7,6 +7,7 @@ pub mod doc;
 pub mod env;
 pub mod error;
 pub mod ids;
+pub mod ledger;
 pub mod model;
 pub mod phi;
 pub mod store;

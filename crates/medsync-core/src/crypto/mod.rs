@@ -1,9 +1,11 @@
 //! Keys, cipher suites and the key file.
 
+pub mod envelope;
 pub mod kdf;
 pub mod key;
 pub mod keyfile;
 pub mod pin;
+pub mod sign;
 pub mod suite;
 pub mod words;
 
