@@ -13,6 +13,11 @@ pub mod row;
 pub mod shown;
 pub mod state;
 
+#[cfg(test)]
+mod gate_tests;
+#[cfg(test)]
+mod oracle_tests;
+
 pub use decode::decode;
 pub use encode::encode;
 pub use prescan::{MAX_ALL_PREDS, MAX_CHANGE, MAX_DEPS, MAX_OPS, MAX_OTHERS, MAX_PREDS};
