@@ -50,8 +50,9 @@ pub(crate) fn sign(key: &SigningKey, context: &str, statement: Statement) -> Res
     };
     let mut more = statement.more;
     more.insert(claim::HLC, statement.issued.0.into());
-    claims.rest = more
-        .into_iter()
+    // Deterministic CBOR wants -70001 before -70002.
+    let private = more.into_iter().rev();
+    claims.rest = private
         .map(|(key, value)| (ClaimName::PrivateUse(key), value))
         .collect();
     CoseSign1Builder::new()

@@ -450,10 +450,13 @@ fn cuts_of<'a>(revocations: impl Iterator<Item = &'a Revocation>) -> Cuts {
                 out.insert(terms.subject, terms.cuts.clone());
             }
             Some(cuts) => {
-                cuts.retain(|replica, _| terms.cuts.contains_key(replica));
-                for (replica, seq) in cuts {
-                    *seq = (*seq).min(terms.cuts[replica]);
-                }
+                cuts.retain(|replica, seq| match terms.cuts.get(replica) {
+                    Some(cut) => {
+                        *seq = (*seq).min(*cut);
+                        true
+                    }
+                    None => false,
+                });
             }
         }
     }

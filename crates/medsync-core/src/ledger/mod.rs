@@ -13,3 +13,6 @@ pub mod membership;
 pub mod merkle;
 pub mod revocation;
 pub mod wire;
+
+#[cfg(test)]
+mod tests;

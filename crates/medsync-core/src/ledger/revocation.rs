@@ -9,6 +9,7 @@ use crate::phi::Phi;
 use crate::time::Timestamp;
 use coset::cbor::value::Value;
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// What a revocation is signed as.
 pub const REVOCATION_CONTEXT: &str = "medsync v1 revocation";
@@ -56,11 +57,18 @@ impl RevocationTerms {
 }
 
 /// A revocation that was signed by the issuer it names.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Revocation {
     bytes: Box<[u8]>,
     issuer: [u8; 32],
     terms: RevocationTerms,
+}
+
+// The bytes hold in clear what the terms hide.
+impl fmt::Debug for Revocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Revocation({:?})", self.terms)
+    }
 }
 
 impl Revocation {
