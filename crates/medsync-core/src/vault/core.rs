@@ -7,8 +7,10 @@ use crate::env::SharedEnv;
 use crate::error::{Error, Result};
 use crate::ids::{AuthorKey, ChainId, CommitId, DataKeyId, DeviceKey, RecordId, ReplicaId, WorkspaceId};
 use crate::ledger::commit::Tip;
+use crate::ledger::certificate::Role;
 use crate::ledger::membership::Membership;
 use crate::model::kind::{ActivePack, KindRules};
+use crate::model::policy::Standing;
 use crate::model::shape::ElementNamer;
 use crate::store::{ReadTxn, WriteTxn};
 use crate::time::{Clock, Timestamp};
@@ -101,6 +103,16 @@ impl Core {
     pub(crate) fn chain(&self, no: u32) -> Result<&Chain> {
         let chain = usize::try_from(no).ok().and_then(|no| self.chains.get(no));
         chain.ok_or(Error::integrity_at("a row names an unknown chain", no))
+    }
+
+    /// What a chain's author may do at a place of it, as far as certificates were delivered.
+    pub(crate) fn standing(&self, chain: &ChainId, seq: u64) -> Standing {
+        let roles = self.membership.role_of(chain, seq);
+        let clinical = [Role::Clinician, Role::Pharmacist, Role::Reviewer];
+        Standing {
+            clinical: clinical.into_iter().any(|role| roles.has(role)),
+            reviewer: roles.has(Role::Reviewer),
+        }
     }
 
     pub(crate) fn rules(&self, record: &RecordId) -> &Arc<KindRules> {

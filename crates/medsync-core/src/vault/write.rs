@@ -4,7 +4,7 @@ use crate::crypto::sign::SigningKey;
 use crate::doc::state::{Incoming, Readiness, RecordState};
 use crate::doc::{self, shown::Why};
 use crate::error::{Error, Result};
-use crate::ids::{AuthorKey, ChainId, ChangeId, CommitId, RecordId};
+use crate::ids::{AuthorKey, ChainId, ChangeId, CommitId, DataKeyId, RecordId};
 use crate::ledger::commit::{Commit, CommitBuilder, Intent};
 use crate::ledger::entry::{ChangeEntry, ImportMark, ItemKind};
 use crate::model::cell::Cell;
@@ -55,10 +55,16 @@ pub(crate) fn source_mark(source: &str) -> u64 {
     u64::from_le_bytes(hash.first_chunk().copied().unwrap_or_default())
 }
 
+/// What of an entry is not in the commit's builder.
+enum Part {
+    Item,
+    Change { key: DataKeyId, change: Vec<u8> },
+}
+
 /// A commit of one's own in the making.
 pub(crate) struct OwnCommit {
     builder: CommitBuilder,
-    leaves: Vec<LeafRow>,
+    parts: Vec<Part>,
     chain: u32,
     seq: u64,
     pub(crate) id: ChainId,
@@ -77,8 +83,8 @@ impl OwnCommit {
         let hlc = work.core.clock.tick(now).max(tip.hlc);
         let builder = CommitBuilder::new(id, tip, hlc, lane, intent)?;
         let seq = tip.seq + 1;
-        let standing = work.core.membership.standing(&id, seq);
-        Ok(Self { builder, leaves: Vec::new(), chain, seq, id, hlc, standing })
+        let standing = work.core.standing(&id, seq);
+        Ok(Self { builder, parts: Vec::new(), chain, seq, id, hlc, standing })
     }
 
     /// What an incoming change of this commit looks like to a record.
@@ -118,22 +124,26 @@ impl OwnCommit {
             because: edit.because,
             source: edit.import,
         };
-        let bytes = self.builder.change(&entry, key.key.expose())?;
-        self.leaves.push(LeafRow::Change { key: key.id, entry: bytes, change });
+        self.builder.change(&entry, key.key.expose())?;
+        self.parts.push(Part::Change { key: key.id, change });
         Ok(())
     }
 
     /// Adds a certificate, a revocation or a pack.
     pub(crate) fn item(&mut self, kind: ItemKind, bytes: &[u8]) -> Result<()> {
-        let bytes = self.builder.item(kind, bytes)?;
-        self.leaves.push(LeafRow::Item(bytes));
+        self.builder.item(kind, bytes)?;
+        self.parts.push(Part::Item);
         Ok(())
     }
 
     /// Stores the commit as the end of its chain.
     pub(crate) fn store(self, work: &mut Work) -> Result<CommitId> {
-        let Commit { header, .. } = self.builder.build()?;
-        let row = CommitRow { header: header.bytes().to_vec(), leaves: self.leaves };
+        let Commit { header, entries } = self.builder.build()?;
+        let leaves = entries.into_iter().zip(self.parts).map(|(entry, part)| match part {
+            Part::Item => LeafRow::Item(entry.bytes),
+            Part::Change { key, change } => LeafRow::Change { key, entry: entry.bytes, change },
+        });
+        let row = CommitRow { header: header.bytes().to_vec(), leaves: leaves.collect() };
         work.txn.put(rows::in_chain(kind::COMMIT, self.chain, self.seq), row.to_bytes());
         let tip = header.tip();
         let chain = work.chain_mut(self.chain)?;
@@ -206,7 +216,7 @@ pub(crate) fn history(
         let row = row.ok_or(Error::integrity("a record's change is not in the ledger"))?;
         let found = row.change_of(record)?;
         let (entry, change) = found.ok_or(Error::integrity("a commit lost a record's change"))?;
-        let standing = work.core.membership.standing(&work.core.chain(chain)?.id, info.commit_seq);
+        let standing = work.core.standing(&work.core.chain(chain)?.id, info.commit_seq);
         all.push(open_change(&entry, change, chain, info.commit_seq, standing)?);
     }
     Ok(all)
