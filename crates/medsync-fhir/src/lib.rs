@@ -4,3 +4,5 @@
 
 pub mod lint;
 pub mod pack;
+pub mod read;
+pub mod write;

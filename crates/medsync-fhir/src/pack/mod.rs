@@ -107,6 +107,75 @@ mod tests {
     }
 
     #[test]
+    fn only_these_statuses_can_be_reopened_by_somebody_who_saw_the_end() {
+        let mut reopened = Vec::new();
+        for (kind, policy) in &clinical().kinds {
+            for field in policy.fields.values() {
+                if let PolicyRow::Lattice(lattice) = &field.policy {
+                    assert_eq!(
+                        lattice.ranks.last(),
+                        Some(&vec!["entered-in-error".to_owned()])
+                    );
+                    if lattice.reopen == Reopen::BySeen {
+                        reopened.push(kind.clone());
+                    }
+                }
+            }
+        }
+        let expected = [
+            "Appointment",
+            "CarePlan",
+            "Encounter",
+            "Immunization",
+            "Procedure",
+            "ServiceRequest",
+        ];
+        assert_eq!(reopened, expected);
+    }
+
+    #[test]
+    fn every_rule_passes_over_what_was_recorded_in_error() {
+        let rules = clinical().rules;
+        let mut names: Vec<&str> = rules.iter().map(|rule| rule.name.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), rules.len(), "names are unique");
+        for rule in rules.iter().filter(|rule| rule.kind != "Patient") {
+            let mut codes = rule.except.iter().flat_map(|exempt| &exempt.codes);
+            assert!(
+                codes.any(|code| code == "entered-in-error"),
+                "{}",
+                rule.name
+            );
+        }
+    }
+
+    #[test]
+    fn a_denied_or_withdrawn_consent_holds_while_it_is_contested() {
+        for (name, open, closed) in [
+            ("status", "\"active\"", "\"inactive\""),
+            ("status", "\"active\"", "\"rejected\""),
+            (
+                "provision",
+                r#"{"provision":{"type":"permit"}}"#,
+                r#"{"provision":{"type":"deny"}}"#,
+            ),
+        ] {
+            let PolicyRow::Escalate { order, by, .. } = field("Consent", name).policy else {
+                panic!("{name} escalates");
+            };
+            let rank = |text: &str| {
+                order_rank(
+                    &order,
+                    &by,
+                    Some(&Json::parse(text.as_bytes()).expect("JSON")),
+                )
+            };
+            assert!(rank(closed) > rank(open), "{name}");
+        }
+    }
+
+    #[test]
     fn a_dose_and_a_reading_are_one_atom_each() {
         let dose = field("MedicationRequest", "medication[x]");
         for member in [
