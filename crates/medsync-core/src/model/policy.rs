@@ -9,7 +9,7 @@
 
 use crate::model::cell::{Atom, Cell, OpId};
 use crate::model::json::Json;
-use crate::model::pack::{Interim, Lattice, PolicyRow, Reopen};
+use crate::model::pack::{Interim, Lattice, PolicyRow, Reopen, order_rank};
 use crate::time::Timestamp;
 
 /// What an author's certificates say about one commit.
@@ -270,7 +270,7 @@ fn settle(
         PolicyRow::Escalate { interim, order, by } => match agreed(trusted) {
             Some(cell) => (Some(cell), false),
             None => (
-                pick_interim(*interim, &Scale { order, by }, trusted, last_agreed),
+                pick_interim(*interim, (order, by), trusted, last_agreed),
                 true,
             ),
         },
@@ -418,70 +418,9 @@ pub fn without_effect(policy: &PolicyRow, now: &Outcome, new: &Cell) -> bool {
         .any(|held| lattice.rank(&held) > rank)
 }
 
-/// An order of codes, least first, and where in a value the code stands.
-struct Scale<'a> {
-    order: &'a [String],
-    by: &'a str,
-}
-
-impl Scale<'_> {
-    /// Absence stands lowest; a code that nobody foresaw above all.
-    fn place(&self, cell: &Cell) -> usize {
-        let codes = if self.by.is_empty() {
-            codes(cell)
-        } else {
-            self.codes_at_path(cell)
-        };
-        let place = |code: &String| {
-            self.order
-                .iter()
-                .position(|o| o == code)
-                .map_or(self.order.len() + 1, |i| i + 1)
-        };
-        codes.iter().map(place).max().unwrap_or(0)
-    }
-
-    fn codes_at_path(&self, cell: &Cell) -> Vec<String> {
-        let Cell::Put { atom, .. } = cell.standing() else {
-            return vec![];
-        };
-        let Ok(value) = Json::parse(atom.text().as_bytes()) else {
-            return vec![];
-        };
-        let mut at = vec![&value];
-        for step in self.by.split('.') {
-            let named = |name: &str| match step.strip_suffix("[x]") {
-                Some(prefix) => name.starts_with(prefix),
-                None => name == step,
-            };
-            at = at
-                .into_iter()
-                .flat_map(|v| {
-                    if v.items().is_empty() {
-                        std::slice::from_ref(v)
-                    } else {
-                        v.items()
-                    }
-                })
-                .flat_map(|v| v.members().iter().filter(|(n, _)| named(n)).map(|(_, v)| v))
-                .collect();
-        }
-        at.into_iter().filter_map(scalar).collect()
-    }
-}
-
-/// The text of a string or boolean.
-fn scalar(value: &Json) -> Option<String> {
-    match value {
-        Json::String(text) => Some(text.to_string()),
-        Json::Bool(b) => Some(b.to_string()),
-        _ => None,
-    }
-}
-
 fn pick_interim(
     interim: Interim,
-    scale: &Scale<'_>,
+    (order, by): (&[String], &str),
     candidates: &[&Operation],
     last_agreed: &dyn Fn() -> Option<Cell>,
 ) -> Option<Cell> {
@@ -491,9 +430,17 @@ fn pick_interim(
         Interim::Union => Some(union(candidates)),
         Interim::Highest | Interim::MostRestrictive => candidates
             .iter()
-            .max_by_key(|c| (scale.place(&c.cell), c.hlc, c.id))
+            .max_by_key(|c| (order_rank(order, by, json(&c.cell).as_ref()), c.hlc, c.id))
             .map(|c| c.cell.clone()),
     }
+}
+
+/// The value of a cell; `None` for a removal. Bound members are an object.
+fn json(cell: &Cell) -> Option<Json> {
+    let Cell::Put { atom, .. } = cell.standing() else {
+        return None;
+    };
+    Json::parse(atom.text().as_bytes()).ok()
 }
 
 /// All candidates' items, each once, in the order of their appearance.

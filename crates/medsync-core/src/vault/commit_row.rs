@@ -24,9 +24,18 @@ pub(crate) enum LeafRow {
     /// An item: the entry's bytes.
     Item(Vec<u8>),
     /// A change under a data key that is not here yet.
-    Sealed { key: DataKeyId, leaf: Hash, nonce: [u8; 24], body: Vec<u8> },
+    Sealed {
+        key: DataKeyId,
+        leaf: Hash,
+        nonce: [u8; 24],
+        body: Vec<u8>,
+    },
     /// A change: the entry's bytes and the change's.
-    Change { key: DataKeyId, entry: Vec<u8>, change: Vec<u8> },
+    Change {
+        key: DataKeyId,
+        entry: Vec<u8>,
+        change: Vec<u8>,
+    },
 }
 
 impl fmt::Debug for LeafRow {
@@ -45,9 +54,17 @@ impl From<&WireLeaf> for LeafRow {
         match leaf {
             WireLeaf::Withheld(hash) => Self::Withheld(*hash),
             WireLeaf::Item(bytes) => Self::Item(bytes.clone()),
-            WireLeaf::Sealed { key, leaf, nonce, body } => {
-                Self::Sealed { key: *key, leaf: *leaf, nonce: *nonce, body: body.clone() }
-            }
+            WireLeaf::Sealed {
+                key,
+                leaf,
+                nonce,
+                body,
+            } => Self::Sealed {
+                key: *key,
+                leaf: *leaf,
+                nonce: *nonce,
+                body: body.clone(),
+            },
         }
     }
 }
@@ -63,7 +80,9 @@ impl LeafRow {
 
     /// The change's entry and bytes, where they are here.
     pub(crate) fn change(&self) -> Result<Option<(ChangeEntry, &[u8])>> {
-        let Self::Change { entry, change, .. } = self else { return Ok(None) };
+        let Self::Change { entry, change, .. } = self else {
+            return Ok(None);
+        };
         match Entry::parse(entry)? {
             Entry::Change(entry) => Ok(Some((entry, change))),
             _ => Err(Error::integrity("a stored change has no change's entry")),
@@ -132,7 +151,11 @@ impl CommitRow {
             }
             found => {
                 let what = "a commit's row";
-                return Err(Error::TooNew { what, found: found.into(), known: ZSTD.into() });
+                return Err(Error::TooNew {
+                    what,
+                    found: found.into(),
+                    known: ZSTD.into(),
+                });
             }
         };
         postcard::from_bytes(plain).map_err(|_| BAD)

@@ -5,9 +5,11 @@ use crate::crypto::key::Secret;
 use crate::doc::state::RecordState;
 use crate::env::SharedEnv;
 use crate::error::{Error, Result};
-use crate::ids::{AuthorKey, ChainId, CommitId, DataKeyId, DeviceKey, RecordId, ReplicaId, WorkspaceId};
-use crate::ledger::commit::Tip;
+use crate::ids::{
+    AuthorKey, ChainId, CommitId, DataKeyId, DeviceKey, RecordId, ReplicaId, WorkspaceId,
+};
 use crate::ledger::certificate::Role;
+use crate::ledger::commit::Tip;
 use crate::ledger::membership::Membership;
 use crate::model::kind::{ActivePack, KindRules};
 use crate::model::policy::Standing;
@@ -57,11 +59,22 @@ pub(crate) struct Chain {
 
 impl Chain {
     pub(crate) const fn new(id: ChainId) -> Self {
-        Self { id, seq: 0, tip: Tip::START.id, hlc: Timestamp(0), max_seq: 0, sealed: 0 }
+        Self {
+            id,
+            seq: 0,
+            tip: Tip::START.id,
+            hlc: Timestamp(0),
+            max_seq: 0,
+            sealed: 0,
+        }
     }
 
     pub(crate) const fn tip(&self) -> Tip {
-        Tip { seq: self.seq, id: self.tip, hlc: self.hlc }
+        Tip {
+            seq: self.seq,
+            id: self.tip,
+            hlc: self.hlc,
+        }
     }
 }
 
@@ -97,7 +110,10 @@ impl Core {
     }
 
     pub(crate) fn chain_no(&self, id: &ChainId) -> Option<u32> {
-        self.chains.iter().position(|c| c.id == *id).and_then(|i| u32::try_from(i).ok())
+        self.chains
+            .iter()
+            .position(|c| c.id == *id)
+            .and_then(|i| u32::try_from(i).ok())
     }
 
     pub(crate) fn chain(&self, no: u32) -> Result<&Chain> {
@@ -125,7 +141,9 @@ pub(crate) fn load_record(
     rows: &dyn Rows,
     record: &RecordId,
 ) -> Result<Option<(RecordState, String)>> {
-    let Some(view) = rows.get(&rows::of_record(kind::VIEW, record))? else { return Ok(None) };
+    let Some(view) = rows.get(&rows::of_record(kind::VIEW, record))? else {
+        return Ok(None);
+    };
     let state = rows.get(&rows::of_record(kind::STATE, record))?;
     let state = state.ok_or(Error::integrity("a record has a view and no state"))?;
     let view = view_text(&view)?.to_owned();
@@ -165,10 +183,19 @@ impl DataKey {
         let (key, patient) = row.split_first_chunk::<32>().ok_or(BAD)?;
         let patient = match patient {
             [] => None,
-            text => Some(std::str::from_utf8(text).map_err(|_| BAD)?.parse().map_err(|_| BAD)?),
+            text => Some(
+                std::str::from_utf8(text)
+                    .map_err(|_| BAD)?
+                    .parse()
+                    .map_err(|_| BAD)?,
+            ),
         };
         let key = Secret::from_slice(key).ok_or(BAD)?;
-        Ok(Self { id, patient, key: Arc::new(key) })
+        Ok(Self {
+            id,
+            patient,
+            key: Arc::new(key),
+        })
     }
 
     fn to_row(&self) -> Vec<u8> {
@@ -188,17 +215,28 @@ pub(crate) struct Work {
 
 impl Work {
     pub(crate) fn new(txn: WriteTxn, core: Core, env: SharedEnv) -> Self {
-        Self { txn, core, env, keys: HashMap::new(), changed_chains: BTreeMap::new() }
+        Self {
+            txn,
+            core,
+            env,
+            keys: HashMap::new(),
+            changed_chains: BTreeMap::new(),
+        }
     }
 
     /// Makes all of it durable and returns what is true from now on.
     pub(crate) fn finish(mut self) -> Result<Core> {
         for no in std::mem::take(&mut self.changed_chains).into_keys() {
             let chain = *self.core.chain(no)?;
-            self.txn.put(rows::of_chain(kind::CHAIN, no), pack_row(&chain));
+            self.txn
+                .put(rows::of_chain(kind::CHAIN, no), pack_row(&chain));
         }
-        self.txn.put(rows::meta("counts"), pack_row(&self.core.counts));
-        self.txn.put(rows::meta("clock"), self.core.clock.last().0.to_le_bytes().to_vec());
+        self.txn
+            .put(rows::meta("counts"), pack_row(&self.core.counts));
+        self.txn.put(
+            rows::meta("clock"),
+            self.core.clock.last().0.to_le_bytes().to_vec(),
+        );
         self.txn.commit()?;
         Ok(self.core)
     }
@@ -217,7 +255,9 @@ impl Work {
 
     pub(crate) fn chain_mut(&mut self, no: u32) -> Result<&mut Chain> {
         self.changed_chains.insert(no, ());
-        let chain = usize::try_from(no).ok().and_then(|no| self.core.chains.get_mut(no));
+        let chain = usize::try_from(no)
+            .ok()
+            .and_then(|no| self.core.chains.get_mut(no));
         chain.ok_or(Error::integrity_at("a row names an unknown chain", no))
     }
 
@@ -230,7 +270,9 @@ impl Work {
         let prefix = rows::patient_key(patient.as_ref(), None);
         let mut first = None;
         self.scan(&prefix, &prefix, &mut |row, _| {
-            first = Some(DataKeyId::from_slice(row.get(prefix.len()..).unwrap_or_default())?);
+            first = Some(DataKeyId::from_slice(
+                row.get(prefix.len()..).unwrap_or_default(),
+            )?);
             Ok(false)
         })?;
         let key = match first {
@@ -239,7 +281,11 @@ impl Work {
             None => {
                 let id = DataKeyId(self.env.bytes());
                 let key = Arc::new(Secret::random(&*self.env));
-                let key = DataKey { id, patient: patient.clone(), key };
+                let key = DataKey {
+                    id,
+                    patient: patient.clone(),
+                    key,
+                };
                 self.put_data_key(&key);
                 key
             }
@@ -250,7 +296,10 @@ impl Work {
 
     pub(crate) fn put_data_key(&mut self, key: &DataKey) {
         self.txn.put(rows::data_key(&key.id), key.to_row());
-        self.txn.put(rows::patient_key(key.patient.as_ref(), Some(&key.id)), Vec::new());
+        self.txn.put(
+            rows::patient_key(key.patient.as_ref(), Some(&key.id)),
+            Vec::new(),
+        );
     }
 }
 

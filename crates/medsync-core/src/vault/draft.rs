@@ -66,7 +66,12 @@ enum Step {
 impl Draft {
     /// A draft of a record as `seen`; the empty version for a new record.
     pub const fn new(record: RecordId, seen: Version) -> Self {
-        Self { record, seen, steps: Vec::new(), because: None }
+        Self {
+            record,
+            seen,
+            steps: Vec::new(),
+            because: None,
+        }
     }
 
     /// The record.
@@ -181,12 +186,23 @@ fn resolve(work: &Work, draft: Draft) -> Result<Option<RecordEdit>> {
     let replica = work.core.meta.replica.to_string();
     let reason = draft.because.as_deref();
     let namer = work.core.namer()?;
-    let mut page = Page { rules: &rules, namer, seen: &seen, json, cells: BTreeMap::new(), reason, replica };
+    let mut page = Page {
+        rules: &rules,
+        namer,
+        seen: &seen,
+        json,
+        cells: BTreeMap::new(),
+        reason,
+        replica,
+    };
     for step in draft.steps {
         page.take(step)?;
     }
-    let cells: Vec<(Box<str>, Cell)> =
-        page.cells.into_iter().filter(|(key, cell)| !stands_already(&seen, key, cell)).collect();
+    let cells: Vec<(Box<str>, Cell)> = page
+        .cells
+        .into_iter()
+        .filter(|(key, cell)| !stands_already(&seen, key, cell))
+        .collect();
     for (key, cell) in &cells {
         let empty = policy::Outcome::default();
         let outcome = now.keys.get(key).map_or(&empty, |k| &k.outcome);
@@ -204,7 +220,10 @@ fn resolve(work: &Work, draft: Draft) -> Result<Option<RecordEdit>> {
     let patient = index::patient_of(&work.core.pack, &draft.record, &page.json);
     let size: usize = page.json.text().len();
     if size > RESOURCE_MAX {
-        return Err(Error::invalid_at("the record would be larger than 256 KiB", size));
+        return Err(Error::invalid_at(
+            "the record would be larger than 256 KiB",
+            size,
+        ));
     }
     Ok(Some(RecordEdit {
         record: draft.record,
@@ -218,10 +237,12 @@ fn resolve(work: &Work, draft: Draft) -> Result<Option<RecordEdit>> {
 
 /// Whether the author saw this value settled already.
 fn stands_already(seen: &RecordState, key: &str, cell: &Cell) -> bool {
-    seen.keys.get(key).is_some_and(|k| match &k.outcome.candidates[..] {
-        [one] => one.cell.same_value(cell),
-        _ => false,
-    })
+    seen.keys
+        .get(key)
+        .is_some_and(|k| match &k.outcome.candidates[..] {
+            [one] => one.cell.same_value(cell),
+            _ => false,
+        })
 }
 
 /// The record as it was at a version.
@@ -237,7 +258,9 @@ pub(crate) fn state_at(
 ) -> Result<RecordState> {
     let known = version.0.iter().all(|id| now.position(id).is_some());
     if !known {
-        return Err(Error::invalid("this version is not one of this record; read it again"));
+        return Err(Error::invalid(
+            "this version is not one of this record; read it again",
+        ));
     }
     if now.is_current(&version.0) {
         return Ok(now.clone());
@@ -280,7 +303,10 @@ impl Page<'_> {
 
     fn set(&mut self, member: &str, value: Json) -> Result<()> {
         if matches!(member, "id" | "resourceType") {
-            return Err(Error::invalid_at("this member names the record and stays", member));
+            return Err(Error::invalid_at(
+                "this member names the record and stays",
+                member,
+            ));
         }
         if member.contains('/') {
             return self.set_element(member, &value);
@@ -298,7 +324,11 @@ impl Page<'_> {
     fn drop_other_choices(&mut self, field: &str, member: &str) {
         let patterns = self.rules.row(field).map_or(&[][..], |row| &row.members);
         let own = [field.to_owned()];
-        let patterns = if patterns.is_empty() { &own[..] } else { patterns };
+        let patterns = if patterns.is_empty() {
+            &own[..]
+        } else {
+            patterns
+        };
         let plain = member.trim_start_matches('_');
         let Some(prefix) = patterns
             .iter()
@@ -344,7 +374,8 @@ impl Page<'_> {
             return self.rewrite_list(field, &part);
         }
         let atom = whole(field, &members);
-        self.cells.insert(field.into(), Cell::Put { atom, order: None });
+        self.cells
+            .insert(field.into(), Cell::Put { atom, order: None });
         Ok(())
     }
 
@@ -353,7 +384,10 @@ impl Page<'_> {
     fn rewrite_list(&mut self, field: &str, part: &Json) -> Result<()> {
         let mut left: BTreeMap<Box<str>, Cell> = self.shown_items(field);
         for (key, cell) in flatten(part, self.rules, &self.namer)? {
-            let same = left.iter().find(|(_, old)| old.same_value(&cell)).map(|(k, _)| k.clone());
+            let same = left
+                .iter()
+                .find(|(_, old)| old.same_value(&cell))
+                .map(|(k, _)| k.clone());
             match same {
                 Some(kept) => {
                     left.remove(&kept);
@@ -400,11 +434,17 @@ impl Page<'_> {
 
     fn add(&mut self, field: &str, item: &Json) -> Result<()> {
         let Some(list) = self.rules.row(field).and_then(|row| row.list.as_ref()) else {
-            return Err(Error::invalid_at("this field is no list of items; set it", field));
+            return Err(Error::invalid_at(
+                "this field is no list of items; set it",
+                field,
+            ));
         };
         let items = self.shown_items(field);
         if items.keys().any(|key| !key.contains('/')) {
-            return Err(Error::invalid_at("this list is kept whole here; set it", field));
+            return Err(Error::invalid_at(
+                "this list is kept whole here; set it",
+                field,
+            ));
         }
         let base = format!("{field}/{}", self.namer.name(item, &list.key));
         let mut key = base.clone();
@@ -421,25 +461,51 @@ impl Page<'_> {
             Cell::Put { order, .. } => order.clone(),
             _ => None,
         };
-        let last = items.values().chain(self.cells.values()).filter_map(order_of).max();
+        let last = items
+            .values()
+            .chain(self.cells.values())
+            .filter_map(order_of)
+            .max();
         let order = Some(Order::between(last.as_ref(), None));
-        self.cells.insert(key.into(), Cell::Put { atom: Atom::value(item), order });
+        self.cells.insert(
+            key.into(),
+            Cell::Put {
+                atom: Atom::value(item),
+                order,
+            },
+        );
         Ok(())
     }
 
     fn set_element(&mut self, key: &str, item: &Json) -> Result<()> {
-        let shown = self.seen.keys.get(key).and_then(|k| k.outcome.shown.clone());
+        let shown = self
+            .seen
+            .keys
+            .get(key)
+            .and_then(|k| k.outcome.shown.clone());
         let Some(Cell::Put { order, .. }) = shown else {
-            return Err(Error::invalid_at("the list has no such element", element_name(key)));
+            return Err(Error::invalid_at(
+                "the list has no such element",
+                element_name(key),
+            ));
         };
-        self.cells.insert(key.into(), Cell::Put { atom: Atom::value(item), order });
+        self.cells.insert(
+            key.into(),
+            Cell::Put {
+                atom: Atom::value(item),
+                order,
+            },
+        );
         Ok(())
     }
 
     fn retract(&mut self, key: &str) -> Result<()> {
         let reason = self.reason()?.into();
         if !self.seen.keys.contains_key(key) {
-            return Err(Error::invalid_at("the list has no such element", element_name(key)));
+            return Err(Error::invalid_at(
+                "the list has no such element",
+                element_name(key),
+            ));
         }
         self.cells.insert(key.into(), Cell::Removed { reason });
         Ok(())
@@ -472,7 +538,10 @@ impl Page<'_> {
                 .map(|(name, _)| self.rules.field_of(name).to_owned())
                 .collect()
         };
-        let all: Vec<String> = fields(&self.json).union(&fields(resource)).cloned().collect();
+        let all: Vec<String> = fields(&self.json)
+            .union(&fields(resource))
+            .cloned()
+            .collect();
         let before = std::mem::replace(&mut self.json, resource.clone());
         for field in all {
             let part = |json: &Json| {

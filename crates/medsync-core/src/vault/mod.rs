@@ -8,9 +8,11 @@ mod commit_row;
 mod core;
 mod draft;
 pub mod finding;
+mod fold;
 pub mod index;
 mod open;
 mod people;
+pub mod query;
 mod read;
 mod review;
 pub mod rows;
@@ -42,7 +44,9 @@ pub struct Vault {
 
 impl fmt::Debug for Vault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Vault").field("replica", &self.core.meta.replica).finish_non_exhaustive()
+        f.debug_struct("Vault")
+            .field("replica", &self.core.meta.replica)
+            .finish_non_exhaustive()
     }
 }
 
@@ -67,7 +71,11 @@ impl Vault {
 
     /// The workspace, if the vault belongs to one.
     pub fn workspace(&self) -> Option<(WorkspaceId, &str)> {
-        self.core.meta.workspace.as_ref().map(|w| (w.id, w.name.as_str()))
+        self.core
+            .meta
+            .workspace
+            .as_ref()
+            .map(|w| (w.id, w.name.as_str()))
     }
 
     /// This copy's identity.

@@ -14,13 +14,13 @@ use crate::model::kind::ActivePack;
 use crate::model::pack::{Lane, PolicyPack};
 use crate::store::{Store, Unlock};
 use crate::time::{Clock, Timestamp};
+use crate::vault::Vault;
 use crate::vault::core::{
     Chain, Core, Counts, Meta, Work, WorkspaceMeta, load_commit, pack_row, unpack_row,
 };
 use crate::vault::people::{self, Seal};
 use crate::vault::rows::{self, Rows, kind};
 use crate::vault::write::{OwnCommit, Signer};
-use crate::vault::Vault;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -69,7 +69,10 @@ impl DeviceSecrets {
         let row = zeroize::Zeroizing::new(rows.get(&rows::meta("device"))?.ok_or(BAD)?);
         let (signing, recipient) = row.split_first_chunk::<32>().ok_or(BAD)?;
         let recipient = Secret::from_slice(recipient).ok_or(BAD)?;
-        Ok(Self { signing: SigningKey::from_seed(signing), recipient })
+        Ok(Self {
+            signing: SigningKey::from_seed(signing),
+            recipient,
+        })
     }
 }
 
@@ -89,13 +92,23 @@ impl Vault {
         let words = Words::generate(&*created.vault.env);
         let authority = certificate::authority_key(words.entropy().expose());
         let id = certificate::workspace_id(&authority.public());
-        let meta = WorkspaceMeta { id, name: workspace.to_owned(), authority: authority.public() };
+        let meta = WorkspaceMeta {
+            id,
+            name: workspace.to_owned(),
+            authority: authority.public(),
+        };
         certificate::check_name(workspace)?;
         let device = created.vault.device()?.public_recipient();
         let (person, device_name) = (new.person.to_owned(), new.device.to_owned());
         created.vault.work(|work, signer| {
             work.core.membership = Arc::new(Membership::new(meta.authority));
-            set_meta(work, Meta { workspace: Some(meta), ..(*work.core.meta).clone() });
+            set_meta(
+                work,
+                Meta {
+                    workspace: Some(meta),
+                    ..(*work.core.meta).clone()
+                },
+            );
             let signer = signer.ok_or(Error::Locked("the author's key"))?;
             let mut commit = OwnCommit::new(work, signer, Intent::Membership, Lane::P0)?;
             let mut admit = |subject, name: &str, roles: &[Role]| -> Result<()> {
@@ -105,10 +118,21 @@ impl Vault {
             };
             let author = Subject::Person(signer.author);
             // Admin certificates end; those of the other roles need not end with them.
-            admit(author, &person, &[Role::Clinician, Role::Pharmacist, Role::Reviewer])?;
+            admit(
+                author,
+                &person,
+                &[Role::Clinician, Role::Pharmacist, Role::Reviewer],
+            )?;
             admit(author, &person, &[Role::Admin])?;
             let key = work.core.meta.device;
-            admit(Subject::Device { key, recipient: Some(device) }, &device_name, &[])?;
+            admit(
+                Subject::Device {
+                    key,
+                    recipient: Some(device),
+                },
+                &device_name,
+                &[],
+            )?;
             commit.item(ItemKind::PACK, &pack.to_bytes())?;
             commit.store_items(work)
         })?;
@@ -124,7 +148,14 @@ impl Vault {
         certificate::check_name(new.person)?;
         certificate::check_name(new.device)?;
         let recovery = Words::generate(&*env);
-        let store = Store::create(dir, Arc::clone(&env), new.passphrase, new.suite, new.kdf, &recovery)?;
+        let store = Store::create(
+            dir,
+            Arc::clone(&env),
+            new.passphrase,
+            new.suite,
+            new.kdf,
+            &recovery,
+        )?;
         let signing = SigningKey::generate(&*env);
         let recipient = Secret::<32>::random(&*env);
         let key = SigningKey::generate(&*env);
@@ -144,14 +175,29 @@ impl Vault {
             pack: Arc::new(ActivePack::new(empty_pack())),
         };
         let mut work = Work::new(store.write()?, core, Arc::clone(&env));
-        work.txn.put(rows::meta("format"), FORMAT.to_le_bytes().to_vec());
-        work.txn.put(rows::meta("device"), [&signing.seed()[..], recipient.expose()].concat());
-        work.txn.put(rows::meta("device-name"), new.device.as_bytes().to_vec());
-        people::put_person(&mut work, store.root(), &key, new.person, Seal::Passphrase)?;
+        work.txn
+            .put(rows::meta("format"), FORMAT.to_le_bytes().to_vec());
+        work.txn.put(
+            rows::meta("device"),
+            [&signing.seed()[..], recipient.expose()].concat(),
+        );
+        work.txn
+            .put(rows::meta("device-name"), new.device.as_bytes().to_vec());
+        let row = people::person_row(&*env, store.root(), &key, new.person, Seal::Passphrase)?;
+        work.txn.put(row.0, row.1);
         set_meta(&mut work, meta);
         let core = work.finish()?;
-        let vault = Self { store, env, core, signer: Some(Signer { key, author }) };
-        Ok(Created { vault, recovery, authority: None })
+        let vault = Self {
+            store,
+            env,
+            core,
+            signer: Some(Signer { key, author }),
+        };
+        Ok(Created {
+            vault,
+            recovery,
+            authority: None,
+        })
     }
 
     /// Opens a vault. The owner's key is unlocked with it where the passphrase stands for the PIN.
@@ -162,7 +208,12 @@ impl Vault {
     pub fn open(dir: &Path, env: SharedEnv, unlock: Unlock<'_>) -> Result<Self> {
         let store = Store::open(dir, Arc::clone(&env), unlock)?;
         let core = load_core(&store)?;
-        let mut vault = Self { store, env, core, signer: None };
+        let mut vault = Self {
+            store,
+            env,
+            core,
+            signer: None,
+        };
         let owner = vault.core.meta.owner;
         match vault.unlock(&owner, None) {
             Ok(()) | Err(Error::Locked(_)) => Ok(vault),
@@ -204,9 +255,15 @@ impl OwnCommit {
 
 /// Indexes a commit's items and lets certificates and revocations take effect.
 pub(crate) fn take_items(work: &mut Work, chain: u32, seq: u64) -> Result<()> {
-    let Some(row) = load_commit(work, chain, seq)? else { return Ok(()) };
+    let Some(row) = load_commit(work, chain, seq)? else {
+        return Ok(());
+    };
     let header = row.header()?;
-    let carrier = Carrier { hlc: header.fields().hlc, chain: header.fields().chain, seq };
+    let carrier = Carrier {
+        hlc: header.fields().hlc,
+        chain: header.fields().chain,
+        seq,
+    };
     let mut found = Vec::new();
     for leaf in &row.leaves {
         if let Some(Entry::Item { kind, bytes }) = leaf.entry()? {
@@ -215,8 +272,13 @@ pub(crate) fn take_items(work: &mut Work, chain: u32, seq: u64) -> Result<()> {
             }
         }
     }
-    if row.leaves.iter().any(|leaf| matches!(leaf.entry(), Ok(Some(Entry::Item { .. })))) {
-        work.txn.put(rows::in_chain(kind::ITEM, chain, seq), Vec::new());
+    if row
+        .leaves
+        .iter()
+        .any(|leaf| matches!(leaf.entry(), Ok(Some(Entry::Item { .. }))))
+    {
+        work.txn
+            .put(rows::in_chain(kind::ITEM, chain, seq), Vec::new());
     }
     if !found.is_empty() {
         Arc::make_mut(&mut work.core.membership).extend(found);
@@ -229,16 +291,28 @@ pub(crate) fn take_items(work: &mut Work, chain: u32, seq: u64) -> Result<()> {
 pub(crate) fn active_pack(rows: &dyn Rows, core: &Core) -> Result<Arc<ActivePack>> {
     let mut best: Option<(u32, [u8; 32], PolicyPack)> = None;
     for (key, _) in rows.all(&[kind::ITEM])? {
-        let Some((chain, seq)) = rows::place(&key) else { continue };
-        let Some(row) = load_commit(rows, chain, seq)? else { continue };
+        let Some((chain, seq)) = rows::place(&key) else {
+            continue;
+        };
+        let Some(row) = load_commit(rows, chain, seq)? else {
+            continue;
+        };
         let roles = core.membership.role_of(&core.chain(chain)?.id, seq);
         if !roles.has(Role::Admin) {
             continue;
         }
         for leaf in &row.leaves {
-            let Some(Entry::Item { kind: ItemKind::PACK, bytes }) = leaf.entry()? else { continue };
+            let Some(Entry::Item {
+                kind: ItemKind::PACK,
+                bytes,
+            }) = leaf.entry()?
+            else {
+                continue;
+            };
             // A pack of a newer format stays in the ledger; this engine goes on with an older one.
-            let Ok(pack) = PolicyPack::from_json(&bytes) else { continue };
+            let Ok(pack) = PolicyPack::from_json(&bytes) else {
+                continue;
+            };
             let rank = (pack.version, pack.hash());
             if best.as_ref().is_none_or(|b| (b.0, b.1) < rank) {
                 best = Some((rank.0, rank.1, pack));
@@ -277,7 +351,11 @@ fn load_core(store: &Store) -> Result<Core> {
     };
     let format = u32::from_le_bytes(get("format")?.try_into().unwrap_or_default());
     if format > FORMAT {
-        return Err(Error::TooNew { what: "the vault", found: format, known: FORMAT });
+        return Err(Error::TooNew {
+            what: "the vault",
+            found: format,
+            known: FORMAT,
+        });
     }
     let meta: Meta = unpack_row(&get("vault")?)?;
     let clock = i64::from_le_bytes(get("clock")?.try_into().unwrap_or_default());
@@ -297,9 +375,17 @@ fn load_core(store: &Store) -> Result<Core> {
     };
     let mut items = Vec::new();
     for (key, _) in rows.all(&[kind::ITEM])? {
-        let Some((chain, seq)) = rows::place(&key) else { continue };
-        let Some(row) = load_commit(&rows, chain, seq)? else { continue };
-        let carrier = Carrier { hlc: row.header()?.fields().hlc, chain: core.chain(chain)?.id, seq };
+        let Some((chain, seq)) = rows::place(&key) else {
+            continue;
+        };
+        let Some(row) = load_commit(&rows, chain, seq)? else {
+            continue;
+        };
+        let carrier = Carrier {
+            hlc: row.header()?.fields().hlc,
+            chain: core.chain(chain)?.id,
+            seq,
+        };
         for leaf in &row.leaves {
             if let Some(Entry::Item { kind, bytes }) = leaf.entry()? {
                 if let Ok(Some(item)) = MemberItem::parse(kind, &bytes) {

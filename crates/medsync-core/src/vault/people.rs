@@ -1,17 +1,20 @@
 //! The people of a vault: whose signing keys are kept here, and who may unlock which.
 
 use crate::crypto::sign::SigningKey;
-use crate::crypto::{Kdf, NONCE_LEN, RootKey, open_small, open_under_pin, seal_small, seal_under_pin};
+use crate::crypto::{
+    Kdf, NONCE_LEN, RootKey, open_small, open_under_pin, seal_small, seal_under_pin,
+};
+use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::ids::AuthorKey;
 use crate::ledger::certificate::{self, Certificate, Role, Subject, Terms};
 use crate::ledger::commit::Intent;
 use crate::ledger::entry::ItemKind;
 use crate::model::pack::Lane;
-use crate::vault::core::{Work, pack_row, unpack_row};
-use crate::vault::rows::{Rows, kind};
-use crate::vault::write::{OwnCommit, Signer};
 use crate::vault::Vault;
+use crate::vault::core::{Work, pack_row, unpack_row};
+use crate::vault::rows::{Row, Rows, kind};
+use crate::vault::write::{OwnCommit, Signer};
 use serde::{Deserialize, Serialize};
 
 /// What seals a person's signing key.
@@ -53,28 +56,32 @@ fn context(author: &AuthorKey) -> String {
     format!("medsync v1 person {author}")
 }
 
-/// Keeps a person's signing key, sealed.
-pub(crate) fn put_person(
-    work: &mut Work,
+/// The row that keeps a person's signing key, sealed.
+pub(crate) fn person_row(
+    env: &dyn Env,
     root: &RootKey,
     key: &SigningKey,
     name: &str,
     seal: Seal<'_>,
-) -> Result<()> {
+) -> Result<Row> {
     let author = AuthorKey(key.public());
     let context = context(&author);
     let seed = key.seed();
     let (by_pin, sealed) = match seal {
-        Seal::Pin(pin, kdf) => (true, seal_under_pin(&*work.env, pin, kdf, &context, &seed[..])?),
+        Seal::Pin(pin, kdf) => (true, seal_under_pin(env, pin, kdf, &context, &seed[..])?),
         Seal::Passphrase => {
-            let nonce: [u8; NONCE_LEN] = work.env.bytes();
+            let nonce: [u8; NONCE_LEN] = env.bytes();
             let key = root.derive("medsync v1 people");
             let sealed = seal_small(key.expose(), &nonce, context.as_bytes(), &seed[..]);
             (false, [&nonce[..], &sealed].concat())
         }
     };
-    work.txn.put(row_key(&author), pack_row(&PersonRow { name: name.to_owned(), by_pin, sealed }));
-    Ok(())
+    let row = PersonRow {
+        name: name.to_owned(),
+        by_pin,
+        sealed,
+    };
+    Ok((row_key(&author), pack_row(&row)))
 }
 
 impl Vault {
@@ -90,7 +97,11 @@ impl Vault {
         let row: PersonRow = unpack_row(&row)?;
         let context = context(author);
         let seed = if row.by_pin {
-            open_under_pin(pin.ok_or(Error::Locked("this person's key"))?, &context, &row.sealed)?
+            open_under_pin(
+                pin.ok_or(Error::Locked("this person's key"))?,
+                &context,
+                &row.sealed,
+            )?
         } else if pin.is_some() {
             return Err(Error::Refused {
                 what: "this person has no PIN; the vault's passphrase unlocks their key",
@@ -102,9 +113,14 @@ impl Vault {
             let key = self.store.root().derive("medsync v1 people");
             open_small(key.expose(), nonce, context.as_bytes(), sealed).ok_or(BAD)?
         };
-        let seed = seed.first_chunk::<32>().ok_or(Error::integrity("a signing key is damaged"))?;
+        let seed = seed
+            .first_chunk::<32>()
+            .ok_or(Error::integrity("a signing key is damaged"))?;
         let key = SigningKey::from_seed(seed);
-        self.signer = Some(Signer { author: *author, key });
+        self.signer = Some(Signer {
+            author: *author,
+            key,
+        });
         Ok(())
     }
 
@@ -129,7 +145,9 @@ impl Vault {
                 return AuthorKey::from_slice(key.get(1..).unwrap_or_default());
             }
         }
-        Err(Error::NotFound("person of that name with a key in this vault"))
+        Err(Error::NotFound(
+            "person of that name with a key in this vault",
+        ))
     }
 
     /// Everybody who was ever admitted, and those whose key is here and waits for it.
@@ -199,8 +217,12 @@ impl Vault {
         self.require(Role::Admin)?;
         let old = self.person_here(name)?;
         let person = self.core.membership.people().find(|p| p.key == old);
-        let roles: Vec<Role> =
-            person.ok_or(Error::NotFound("person of that name"))?.roles.iter().copied().collect();
+        let roles: Vec<Role> = person
+            .ok_or(Error::NotFound("person of that name"))?
+            .roles
+            .iter()
+            .copied()
+            .collect();
         let key = SigningKey::generate(&*self.env);
         let owner = old == self.core.meta.owner;
         self.admit_key(name, &roles, &key, Seal::Pin(pin, kdf))?;
@@ -209,7 +231,10 @@ impl Vault {
         self.work(|work, _| {
             work.txn.delete(row_key(&old));
             if owner {
-                let meta = crate::vault::core::Meta { owner: new, ..(*work.core.meta).clone() };
+                let meta = crate::vault::core::Meta {
+                    owner: new,
+                    ..(*work.core.meta).clone()
+                };
                 crate::vault::open::set_meta(work, meta);
             }
             Ok(())
@@ -220,13 +245,19 @@ impl Vault {
         Ok(new)
     }
 
-    fn admit_key(&mut self, name: &str, roles: &[Role], key: &SigningKey, seal: Seal<'_>) -> Result<()> {
-        let root = self.store.root().derive_copy();
+    fn admit_key(
+        &mut self,
+        name: &str,
+        roles: &[Role],
+        key: &SigningKey,
+        seal: Seal<'_>,
+    ) -> Result<()> {
+        let row = person_row(&*self.env, self.store.root(), key, name, seal)?;
         self.authored(|work, signer| {
             let subject = Subject::Person(AuthorKey(key.public()));
             let mut commit = OwnCommit::new(work, signer, Intent::Membership, Lane::P0)?;
             certify(work, signer, &mut commit, subject, name, roles)?;
-            put_person(work, &root, key, name, seal)?;
+            work.txn.put(row.0, row.1);
             commit.store_items(work)
         })
     }
@@ -243,7 +274,10 @@ impl Vault {
             return Ok(());
         }
         let hint = "have an admin grant the role, or act as someone who has it (--as)";
-        Err(Error::Refused { what: missing(role), hint })
+        Err(Error::Refused {
+            what: missing(role),
+            hint,
+        })
     }
 }
 

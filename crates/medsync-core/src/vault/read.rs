@@ -111,7 +111,9 @@ pub struct Event {
 
 /// The value of a cell, as JSON.
 pub(crate) fn value_of(cell: &Cell) -> Option<Phi<Json>> {
-    let Cell::Put { atom, .. } = cell.standing() else { return None };
+    let Cell::Put { atom, .. } = cell.standing() else {
+        return None;
+    };
     let json = match atom {
         Atom::Value(text) => Json::parse(text.as_bytes()).ok()?,
         Atom::Members(_) => Json::parse(atom.text().as_bytes()).ok()?,
@@ -120,7 +122,10 @@ pub(crate) fn value_of(cell: &Cell) -> Option<Phi<Json>> {
 }
 
 pub(crate) fn candidate(core: &Core, state: &RecordState, op: &Operation) -> Result<Candidate> {
-    let info = state.changes.get(op.change).ok_or(Error::integrity("a candidate has no change"))?;
+    let info = state
+        .changes
+        .get(op.change)
+        .ok_or(Error::integrity("a candidate has no change"))?;
     let chain = state.actors.get(info.actor).map_or(u32::MAX, |a| a.chain);
     let chain = core.chain(chain)?.id;
     let reason = match op.cell.standing() {
@@ -142,7 +147,10 @@ pub(crate) fn candidate(core: &Core, state: &RecordState, op: &Operation) -> Res
 /// The short name of an escalation.
 pub(crate) fn question_id(record: &RecordId, key: &str) -> String {
     let mut hasher = blake3::Hasher::new_derive_key("medsync v1 escalation");
-    hasher.update(record.as_str().as_bytes()).update(&[0]).update(key.as_bytes());
+    hasher
+        .update(record.as_str().as_bytes())
+        .update(&[0])
+        .update(key.as_bytes());
     crate::ids::hex(&hasher.finalize().as_bytes()[..6])
 }
 
@@ -153,7 +161,9 @@ pub(crate) fn questions(
     rules: &KindRules,
 ) -> Result<Vec<Question>> {
     let open = state.contests(rules);
-    open.iter().map(|contest| question(core, record, state, rules, contest)).collect()
+    open.iter()
+        .map(|contest| question(core, record, state, rules, contest))
+        .collect()
 }
 
 fn question(
@@ -165,8 +175,10 @@ fn question(
 ) -> Result<Question> {
     let outcome = state.keys.get(&contest.key).map(|k| &k.outcome);
     let operations = outcome.map_or(&[][..], |o| &o.candidates);
-    let candidates =
-        operations.iter().map(|op| candidate(core, state, op)).collect::<Result<Vec<_>>>()?;
+    let candidates = operations
+        .iter()
+        .map(|op| candidate(core, state, op))
+        .collect::<Result<Vec<_>>>()?;
     Ok(Question {
         id: question_id(record, &contest.key),
         record: record.clone(),
@@ -189,7 +201,10 @@ impl Vault {
         let rows = self.store.read()?;
         let view = rows.with(&rows::of_record(kind::VIEW, record), |row| {
             let contested = row.first() == Some(&1);
-            view_text(row).map(|json| View { json: Phi::new(json.to_owned()), contested })
+            view_text(row).map(|json| View {
+                json: Phi::new(json.to_owned()),
+                contested,
+            })
         })?;
         view.transpose()
     }
@@ -200,7 +215,9 @@ impl Vault {
     /// As [`Vault::read`].
     pub fn record(&self, record: &RecordId) -> Result<Option<Record>> {
         let rows = self.store.read()?;
-        let Some((state, view)) = load_record(&rows, record)? else { return Ok(None) };
+        let Some((state, view)) = load_record(&rows, record)? else {
+            return Ok(None);
+        };
         let rules = self.core.rules(record);
         Ok(Some(Record {
             id: record.clone(),
@@ -226,11 +243,15 @@ impl Vault {
             "" => vec![kind::VIEW],
             name => [&[kind::VIEW][..], name.as_bytes(), b"/"].concat(),
         };
-        let from = after.map_or_else(|| prefix.clone(), |r| {
-            [&rows::of_record(kind::VIEW, r)[..], &[0]].concat()
-        });
+        let from = after.map_or_else(
+            || prefix.clone(),
+            |r| [&rows::of_record(kind::VIEW, r)[..], &[0]].concat(),
+        );
         rows.scan(&prefix, &from, &mut |key, row| {
-            let id = key.get(1..).and_then(|id| std::str::from_utf8(id).ok()).unwrap_or_default();
+            let id = key
+                .get(1..)
+                .and_then(|id| std::str::from_utf8(id).ok())
+                .unwrap_or_default();
             each(&id.parse()?, view_text(row)?)
         })
     }
@@ -245,13 +266,23 @@ impl Vault {
         let mut last: Option<RecordId> = None;
         for (key, row) in rows.all(&[kind::QUESTION])? {
             let _: QuestionRow = unpack_row(&row)?;
-            let name = key.get(1..).unwrap_or_default().split(|b| *b == 0).next().unwrap_or_default();
+            let name = key
+                .get(1..)
+                .unwrap_or_default()
+                .split(|b| *b == 0)
+                .next()
+                .unwrap_or_default();
             let record: RecordId = String::from_utf8_lossy(name).parse()?;
             if last.as_ref() == Some(&record) {
                 continue;
             }
             if let Some((state, _)) = load_record(&rows, &record)? {
-                open.extend(questions(&self.core, &record, &state, self.core.rules(&record))?);
+                open.extend(questions(
+                    &self.core,
+                    &record,
+                    &state,
+                    self.core.rules(&record),
+                )?);
             }
             last = Some(record);
         }
@@ -279,12 +310,21 @@ impl Vault {
         let mut events = Vec::new();
         for (index, info) in state.changes.iter().enumerate() {
             let chain = state.actors.get(info.actor).map_or(u32::MAX, |a| a.chain);
-            let Some(row) = load_commit(&rows, chain, info.commit_seq)? else { continue };
+            let Some(row) = load_commit(&rows, chain, info.commit_seq)? else {
+                continue;
+            };
             let header = row.header()?;
-            let Some((entry, change)) = row.change_of(record)? else { continue };
+            let Some((entry, change)) = row.change_of(record)? else {
+                continue;
+            };
             let (change, _) = crate::doc::decode(change)
                 .map_err(|fault| Error::integrity_at("a stored change", fault))?;
-            for (i, op) in change.ops.iter().enumerate().filter(|(_, op)| wanted(&op.key)) {
+            for (i, op) in change
+                .ops
+                .iter()
+                .enumerate()
+                .filter(|(_, op)| wanted(&op.key))
+            {
                 let id = change.op_id(i);
                 let operation = Operation {
                     id,

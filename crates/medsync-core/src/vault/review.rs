@@ -8,10 +8,10 @@ use crate::model::cell::{Atom, Cell, OpId, Review};
 use crate::model::json::Json;
 use crate::model::kind::field_of_key;
 use crate::model::policy;
+use crate::vault::Vault;
 use crate::vault::core::load_record;
 use crate::vault::read::Question;
 use crate::vault::write::{RecordEdit, commit_edits};
-use crate::vault::Vault;
 
 /// What a reviewer decides.
 #[derive(Debug, Clone)]
@@ -39,7 +39,10 @@ impl Vault {
     ) -> Result<CommitId> {
         self.require(Role::Reviewer)?;
         if because.trim().is_empty() {
-            return Err(Error::Refused { what: "a decision needs a reason", hint: "say why" });
+            return Err(Error::Refused {
+                what: "a decision needs a reason",
+                hint: "say why",
+            });
         }
         let because = because.to_owned();
         self.authored(|work, signer| {
@@ -67,7 +70,9 @@ impl Vault {
                     kept.cell.standing().clone()
                 }
                 Decision::Replace(value) => replacement(outcome, &value)?,
-                Decision::Remove => Cell::Removed { reason: because.clone().into() },
+                Decision::Remove => Cell::Removed {
+                    reason: because.clone().into(),
+                },
             };
             if policy::without_effect(rules.policy(field_of_key(&key)), outcome, &stands) {
                 return Err(Error::Refused {
@@ -92,15 +97,22 @@ impl Vault {
 
 /// A new value in the shape of the candidates: bound members stay bound, an item keeps its place.
 fn replacement(outcome: &policy::Outcome, value: &Json) -> Result<Cell> {
-    let puts = outcome.candidates.iter().filter_map(|c| match c.cell.standing() {
-        Cell::Put { atom, order } => Some((atom, order)),
-        _ => None,
-    });
+    let puts = outcome
+        .candidates
+        .iter()
+        .filter_map(|c| match c.cell.standing() {
+            Cell::Put { atom, order } => Some((atom, order)),
+            _ => None,
+        });
     let (mut bound, mut place) = (false, None);
     for (atom, order) in puts {
         bound |= matches!(atom, Atom::Members(_));
         place = place.or_else(|| order.clone());
     }
-    let atom = if bound { Atom::members(value)? } else { Atom::value(value) };
+    let atom = if bound {
+        Atom::members(value)?
+    } else {
+        Atom::value(value)
+    };
     Ok(Cell::Put { atom, order: place })
 }

@@ -74,8 +74,16 @@ pub(crate) struct OwnCommit {
 
 impl OwnCommit {
     /// Starts the next commit of the signer's chain.
-    pub(crate) fn new(work: &mut Work, signer: &Signer, intent: Intent, lane: Lane) -> Result<Self> {
-        let id = ChainId { author: signer.author, replica: work.core.meta.replica };
+    pub(crate) fn new(
+        work: &mut Work,
+        signer: &Signer,
+        intent: Intent,
+        lane: Lane,
+    ) -> Result<Self> {
+        let id = ChainId {
+            author: signer.author,
+            replica: work.core.meta.replica,
+        };
         let chain = work.number_chain(&id)?;
         let tip = work.core.chain(chain)?.tip();
         let now = work.env.now_ms();
@@ -84,7 +92,20 @@ impl OwnCommit {
         let builder = CommitBuilder::new(id, tip, hlc, lane, intent)?;
         let seq = tip.seq + 1;
         let standing = work.core.standing(&id, seq);
-        Ok(Self { builder, parts: Vec::new(), chain, seq, id, hlc, standing })
+        Ok(Self {
+            builder,
+            parts: Vec::new(),
+            chain,
+            seq,
+            id,
+            hlc,
+            standing,
+        })
+    }
+
+    /// The chain's number and the commit's place in it.
+    pub(crate) const fn place(&self) -> (u32, u64) {
+        (self.chain, self.seq)
     }
 
     /// What an incoming change of this commit looks like to a record.
@@ -94,7 +115,10 @@ impl OwnCommit {
         id: ChangeId,
         edit: &RecordEdit,
     ) -> Incoming {
-        let import = edit.import.as_ref().map(|mark| (source_mark(&mark.source), mark.digest));
+        let import = edit
+            .import
+            .as_ref()
+            .map(|mark| (source_mark(&mark.source), mark.digest));
         Incoming {
             change,
             id,
@@ -125,7 +149,10 @@ impl OwnCommit {
             source: edit.import,
         };
         self.builder.change(&entry, key.key.expose())?;
-        self.parts.push(Part::Change { key: key.id, change });
+        self.parts.push(Part::Change {
+            key: key.id,
+            change,
+        });
         Ok(())
     }
 
@@ -139,12 +166,25 @@ impl OwnCommit {
     /// Stores the commit as the end of its chain.
     pub(crate) fn store(self, work: &mut Work) -> Result<CommitId> {
         let Commit { header, entries } = self.builder.build()?;
-        let leaves = entries.into_iter().zip(self.parts).map(|(entry, part)| match part {
-            Part::Item => LeafRow::Item(entry.bytes),
-            Part::Change { key, change } => LeafRow::Change { key, entry: entry.bytes, change },
-        });
-        let row = CommitRow { header: header.bytes().to_vec(), leaves: leaves.collect() };
-        work.txn.put(rows::in_chain(kind::COMMIT, self.chain, self.seq), row.to_bytes());
+        let leaves = entries
+            .into_iter()
+            .zip(self.parts)
+            .map(|(entry, part)| match part {
+                Part::Item => LeafRow::Item(entry.bytes),
+                Part::Change { key, change } => LeafRow::Change {
+                    key,
+                    entry: entry.bytes,
+                    change,
+                },
+            });
+        let row = CommitRow {
+            header: header.bytes().to_vec(),
+            leaves: leaves.collect(),
+        };
+        work.txn.put(
+            rows::in_chain(kind::COMMIT, self.chain, self.seq),
+            row.to_bytes(),
+        );
         let tip = header.tip();
         let chain = work.chain_mut(self.chain)?;
         (chain.seq, chain.tip, chain.hlc) = (tip.seq, tip.id, tip.hlc);
@@ -161,7 +201,11 @@ pub(crate) fn commit_edits(
     intent: Intent,
     edits: Vec<RecordEdit>,
 ) -> Result<CommitId> {
-    let lane = edits.iter().map(|e| work.core.rules(&e.record).lane()).min().unwrap_or_default();
+    let lane = edits
+        .iter()
+        .map(|e| work.core.rules(&e.record).lane())
+        .min()
+        .unwrap_or_default();
     let mut commit = OwnCommit::new(work, signer, intent, lane)?;
     for edit in edits {
         edit_record(work, &mut commit, edit)?;
@@ -170,7 +214,11 @@ pub(crate) fn commit_edits(
 }
 
 /// Writes one record's part of a commit: its change, state, view and rows.
-pub(crate) fn edit_record(work: &mut Work, commit: &mut OwnCommit, mut edit: RecordEdit) -> Result<()> {
+pub(crate) fn edit_record(
+    work: &mut Work,
+    commit: &mut OwnCommit,
+    mut edit: RecordEdit,
+) -> Result<()> {
     let rules = Arc::clone(work.core.rules(&edit.record));
     let loaded = load_record(work, &edit.record)?;
     let (mut state, view) = loaded.map_or_else(Default::default, |(s, v)| (s, Some(v)));
@@ -179,9 +227,17 @@ pub(crate) fn edit_record(work: &mut Work, commit: &mut OwnCommit, mut edit: Rec
     } else if view.is_some() {
         edit.patient = None;
     }
-    let change = state.make(commit.id.actor(), commit.hlc, std::mem::take(&mut edit.cells));
+    let change = state.make(
+        commit.id.actor(),
+        commit.hlc,
+        std::mem::take(&mut edit.cells),
+    );
     // The version in view is left out of the entry where the dependencies say the same.
-    if edit.seen.as_ref().is_some_and(|seen| state.is_current(seen)) {
+    if edit
+        .seen
+        .as_ref()
+        .is_some_and(|seen| state.is_current(seen))
+    {
         edit.seen = None;
     }
     let (bytes, id) = doc::encode(&change);
@@ -190,7 +246,11 @@ pub(crate) fn edit_record(work: &mut Work, commit: &mut OwnCommit, mut edit: Rec
     let incoming = commit.incoming(change, id, &edit);
     match state.check(&incoming) {
         Ok(Readiness::Ready) => {}
-        Ok(_) => return Err(Error::invalid("the version in view is not one of this record")),
+        Ok(_) => {
+            return Err(Error::invalid(
+                "the version in view is not one of this record",
+            ));
+        }
         Err(fault) => return Err(Error::invalid_at("the edit does not fit the record", fault)),
     }
     if !state.apply(&incoming, &rules) {
@@ -216,8 +276,16 @@ pub(crate) fn history(
         let row = row.ok_or(Error::integrity("a record's change is not in the ledger"))?;
         let found = row.change_of(record)?;
         let (entry, change) = found.ok_or(Error::integrity("a commit lost a record's change"))?;
-        let standing = work.core.standing(&work.core.chain(chain)?.id, info.commit_seq);
-        all.push(open_change(&entry, change, chain, info.commit_seq, standing)?);
+        let standing = work
+            .core
+            .standing(&work.core.chain(chain)?.id, info.commit_seq);
+        all.push(open_change(
+            &entry,
+            change,
+            chain,
+            info.commit_seq,
+            standing,
+        )?);
     }
     Ok(all)
 }
@@ -240,7 +308,10 @@ pub(crate) fn open_change(
         chain,
         commit_seq,
         standing,
-        import: entry.source.as_ref().map(|mark| (source_mark(&mark.source), mark.digest)),
+        import: entry
+            .source
+            .as_ref()
+            .map(|mark| (source_mark(&mark.source), mark.digest)),
     })
 }
 
@@ -269,13 +340,16 @@ pub(crate) fn write_record(
             work.txn.put(key.clone(), value.clone());
         }
     } else {
-        after.into_iter().for_each(|(key, value)| work.txn.put(key, value));
+        after
+            .into_iter()
+            .for_each(|(key, value)| work.txn.put(key, value));
         work.core.counts.records += 1;
     }
     let open = state.contests(rules).is_empty();
     let row = [&[u8::from(!open)][..], view.as_bytes()].concat();
     work.txn.put(rows::of_record(kind::VIEW, record), row);
-    work.txn.put(rows::of_record(kind::STATE, record), state.to_row(rules));
+    work.txn
+        .put(rows::of_record(kind::STATE, record), state.to_row(rules));
     Ok(())
 }
 
@@ -298,8 +372,13 @@ fn write_questions(
     }
     for contest in now {
         let risk = rules.risk(field_of_key(&contest.key));
-        let row = QuestionRow { since: contest.since, why: contest.why, risk };
-        work.txn.put(rows::question(record, &contest.key), pack_row(&row));
+        let row = QuestionRow {
+            since: contest.since,
+            why: contest.why,
+            risk,
+        };
+        work.txn
+            .put(rows::question(record, &contest.key), pack_row(&row));
     }
     Ok(())
 }
