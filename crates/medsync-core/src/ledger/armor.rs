@@ -80,7 +80,14 @@ mod tests {
         let error = |label, text: &str, max| unwrap(label, text, max).unwrap_err().to_string();
         assert!(error("MEDSYNC GRANT", &text, 200).contains("another kind"));
         assert!(error("MEDSYNC GRANT", "hello", 200).contains("no beginning"));
-        assert!(error("MEDSYNC REQUEST", &text[..60], 200).contains("no end"));
+        assert!(
+            error(
+                "MEDSYNC REQUEST",
+                text.trim_end_matches("END MEDSYNC REQUEST-----\n"),
+                200
+            )
+            .contains("no end")
+        );
         assert!(error("MEDSYNC REQUEST", &text.replace("Bw", "B!"), 200).contains("damaged"));
         assert!(error("MEDSYNC REQUEST", &text, 99).contains("too long"));
         assert!(error("MEDSYNC REQUEST", &"x".repeat(9000), 99).contains("too long"));
