@@ -1,2 +1,49 @@
-//! medsync
-fn main() {}
+//! The project's own chores. `cargo xtask test` is what CI runs; the rest are its parts.
+
+#![forbid(unsafe_code)]
+
+mod steps;
+mod tidy;
+mod walkthrough;
+
+use clap::Parser;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Chores of the medsync repository.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+enum Chore {
+    /// Everything CI checks, step by step.
+    Test,
+    /// Import order, file and function lengths, words, forgotten test files.
+    Tidy,
+    /// Formats the sources and applies what clippy can mend by itself.
+    Fix,
+    /// Runs docs/walkthrough.md as a reader would: every sh block, in order, in one shell.
+    Walkthrough,
+}
+
+fn main() -> ExitCode {
+    let root = repository();
+    let done = match Chore::parse() {
+        Chore::Test => steps::test(&root),
+        Chore::Tidy => tidy::run(&root),
+        Chore::Fix => steps::fix(&root),
+        Chore::Walkthrough => walkthrough::run(&root),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("error: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The checkout this binary was built from; paths in messages are relative to it.
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .map_or_else(|| PathBuf::from("."), Path::to_path_buf)
+}

@@ -2,10 +2,14 @@
 
 #![forbid(unsafe_code)]
 
+pub mod crypto;
 pub mod doc;
 pub mod env;
 pub mod error;
 pub mod ids;
+pub mod ledger;
 pub mod model;
 pub mod phi;
+pub mod store;
 pub mod time;
+pub mod vault;

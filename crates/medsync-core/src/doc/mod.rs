@@ -4,10 +4,14 @@
 //! [`decode`] is the gate that foreign bytes pass before automerge sees them; [`oracle`] opens the
 //! same changes as an Automerge document, to prove that nothing else came of them.
 
+pub mod causality;
 mod decode;
 mod encode;
 pub mod oracle;
 mod prescan;
+pub mod row;
+pub mod shown;
+pub mod state;
 
 #[cfg(test)]
 mod gate_tests;

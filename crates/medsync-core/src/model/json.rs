@@ -42,7 +42,7 @@ impl fmt::Debug for Json {
 }
 
 /// RFC 8785 orders member names by UTF-16 code units; for ASCII that is byte order.
-fn member_order(a: &str, b: &str) -> std::cmp::Ordering {
+pub(crate) fn member_order(a: &str, b: &str) -> std::cmp::Ordering {
     if a.is_ascii() && b.is_ascii() {
         a.cmp(b)
     } else {
@@ -238,7 +238,7 @@ fn ascii_name(name: &str) -> String {
         .collect()
 }
 
-fn write_string(text: &str, out: &mut String) {
+pub(crate) fn write_string(text: &str, out: &mut String) {
     out.push('"');
     let mut rest = text;
     // serde_json's own escapes are those of RFC 8785; runs without any are copied whole.

@@ -3,6 +3,9 @@
 pub mod cell;
 pub mod cell_value;
 pub mod json;
+pub mod kind;
 pub mod order;
 pub mod pack;
+pub mod policy;
 pub mod rule;
+pub mod shape;

@@ -1,6 +1,7 @@
 //! Policy packs: which policy each field of each kind has, as reviewable data.
 
 use crate::error::{Error, Result};
+use crate::model::json::Json;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -167,10 +168,50 @@ pub enum PolicyRow {
         /// What is shown meanwhile.
         #[serde(default)]
         interim: Interim,
-        /// For `highest` and `most-restrictive`: codes, least first.
+        /// For `highest` and `most-restrictive`: codes, least first. A value whose code is not
+        /// here stands above them all, absence below: what nobody foresaw is taken seriously.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         order: Vec<String>,
+        /// Path of the code inside the value (`coding.code`); it starts with the member where the
+        /// field binds several or is a choice (`deceased[x]`). Empty: the value is the code.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        by: String,
     },
+}
+
+/// Whether a member falls under a pattern: `value[x]` stands for `valueString`, not for `values`.
+pub fn pattern_matches(pattern: &str, member: &str) -> bool {
+    match pattern.strip_suffix("[x]") {
+        Some(stem) => member
+            .strip_prefix(stem)
+            .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_uppercase())),
+        None => pattern == member,
+    }
+}
+
+/// Where a value stands in an order of codes: 0 for absence, above the last code for a stranger.
+pub fn order_rank(order: &[String], by: &str, value: Option<&Json>) -> usize {
+    let Some(value) = value else { return 0 };
+    let found = by
+        .split('.')
+        .filter(|name| !name.is_empty())
+        .try_fold(value, |at, name| {
+            let at = at.items().first().unwrap_or(at);
+            let mut members = at.members().iter();
+            members
+                .find(|(member, _)| pattern_matches(name, member))
+                .map(|(_, value)| value)
+        });
+    let code = match found {
+        Some(Json::String(text)) => text.to_string(),
+        Some(Json::Null) | None => return order.len() + 1,
+        Some(other) => other.text(),
+    };
+    order
+        .iter()
+        .position(|known| *known == code)
+        .unwrap_or(order.len())
+        + 1
 }
 
 /// What a contested field shows until a person has decided.
@@ -283,7 +324,7 @@ impl PolicyPack {
                             return bad("a lattice field cannot be a list");
                         }
                     }
-                    PolicyRow::Escalate { interim, order } => {
+                    PolicyRow::Escalate { interim, order, .. } => {
                         let ordered =
                             matches!(interim, Interim::Highest | Interim::MostRestrictive);
                         if ordered && order.is_empty() {
@@ -304,5 +345,41 @@ impl PolicyPack {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_choice_pattern_stands_for_typed_members_only() {
+        assert!(pattern_matches("value[x]", "valueQuantity"));
+        assert!(!pattern_matches("value[x]", "value"));
+        assert!(!pattern_matches("value[x]", "values"));
+        assert!(pattern_matches("note", "note"));
+    }
+
+    #[test]
+    fn an_order_ranks_absence_lowest_and_strangers_highest() {
+        let order = ["low".to_owned(), "high".to_owned()];
+        let rank = |by: &str, text: &str| {
+            order_rank(
+                &order,
+                by,
+                Some(&Json::parse(text.as_bytes()).expect("JSON")),
+            )
+        };
+        assert_eq!(order_rank(&order, "", None), 0);
+        assert_eq!(rank("", "\"low\""), 1);
+        assert_eq!(rank("", "\"high\""), 2);
+        assert_eq!(rank("", "\"odd\""), 3);
+        assert_eq!(rank("coding.code", "{\"coding\":[{\"code\":\"high\"}]}"), 2);
+        assert_eq!(rank("coding.code", "{\"text\":\"free\"}"), 3);
+        let dead = ["false".to_owned()];
+        let value = Json::parse(b"{\"deceasedBoolean\":false}").expect("JSON");
+        assert_eq!(order_rank(&dead, "deceased[x]", Some(&value)), 1);
+        let value = Json::parse(b"{\"deceasedDateTime\":\"2020\"}").expect("JSON");
+        assert_eq!(order_rank(&dead, "deceased[x]", Some(&value)), 2);
     }
 }

@@ -48,7 +48,7 @@ pub enum Check {
         code: String,
         /// `system|code` that it applies to.
         codes: Vec<String>,
-        /// Path of the value.
+        /// Path of the value, `value[x]` patterns allowed.
         value: String,
     },
     /// A negative statement (no known allergy) stands beside a positive one.

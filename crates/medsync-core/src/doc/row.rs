@@ -1,0 +1,361 @@
+//! The state row: a record's state without the values that its view already holds.
+//!
+//! The view is the merged record as canonical JSON, so a warm read is one lookup. The row beside it
+//! has heads, operations and candidates. Values stand in the row only where the view does not show
+//! them: contested candidates, tombstones, reviews.
+
+use crate::doc::state::{ActorInfo, ChangeInfo, ImportedFrom, KeyState, RecordState};
+use crate::error::{Error, Result};
+use crate::ids::{ActorId, ChangeId, RecordId};
+use crate::model::cell::{Atom, Cell, OpId};
+use crate::model::kind::{KindRules, field_of_key};
+use crate::model::order::Order;
+use crate::model::pack::PolicyRow;
+use crate::model::policy::{Accord, Operation, Outcome, Standing};
+use crate::model::shape::{split_items, split_members};
+use crate::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use std::collections::{BTreeMap, BTreeSet};
+
+const FORMAT: u8 = 1;
+const BAD: Error = Error::integrity("a state row does not fit its view");
+
+#[derive(Serialize, Deserialize)]
+struct Row {
+    format: u8,
+    patient: Option<RecordId>,
+    actors: Vec<(ActorId, u32)>,
+    changes: Vec<ChangeRow>,
+    keys: Vec<KeyRow>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ChangeRow {
+    id: ChangeId,
+    actor: usize,
+    seq: u64,
+    start_op: u64,
+    ops: u64,
+    deps: Vec<usize>,
+    seen: Option<Vec<usize>>,
+    hlc: i64,
+    commit_seq: u64,
+    standing: Standing,
+    import: Option<ImportedFrom>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeyRow {
+    key: Box<str>,
+    /// Where the visible operations are not just the candidates'.
+    visible: Option<Vec<(usize, u64)>>,
+    candidates: Vec<CandidateRow>,
+    /// Where what is shown is not just the one candidate.
+    shown: Option<(Accord, Option<Cell>)>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct CandidateRow {
+    change: usize,
+    ctr: u64,
+    cell: CellRow,
+}
+
+/// A cell, or where in the view it stands.
+#[derive(Serialize, Deserialize)]
+enum CellRow {
+    Here(Cell),
+    /// The member of the key's name, or the key's item of that list.
+    Viewed(Option<Order>),
+    /// These members, or the key's item of the lists of these names.
+    ViewedMembers(Option<Order>, Vec<Box<str>>),
+}
+
+impl RecordState {
+    /// The row that, with the view, holds this state.
+    pub fn to_row(&self, rules: &KindRules) -> Vec<u8> {
+        let mut mixed = self.mixed_fields();
+        // The view shows a counter's sum, not its parts.
+        mixed.extend(
+            self.keys
+                .keys()
+                .map(|k| field_of_key(k))
+                .filter(|field| matches!(rules.policy(field), PolicyRow::Counter { .. })),
+        );
+        let row = Row {
+            format: FORMAT,
+            patient: self.patient.clone(),
+            actors: self.actors.iter().map(|a| (a.actor, a.chain)).collect(),
+            changes: self.changes.iter().map(change_row).collect(),
+            keys: self
+                .keys
+                .iter()
+                .map(|(key, state)| self.key_row(key, state, &mixed))
+                .collect(),
+        };
+        postcard::to_allocvec(&row).expect("a row has no maps of unknown length")
+    }
+
+    /// Fields that are kept whole and as items at once: the view cannot hold both.
+    fn mixed_fields(&self) -> BTreeSet<&str> {
+        let whole: BTreeSet<&str> = self
+            .keys
+            .keys()
+            .map(|k| &**k)
+            .filter(|k| !k.contains('/'))
+            .collect();
+        self.keys
+            .keys()
+            .filter_map(|k| k.split_once('/'))
+            .map(|(field, _)| field)
+            .filter(|field| whole.contains(field))
+            .collect()
+    }
+
+    fn key_row(&self, key: &str, state: &KeyState, mixed: &BTreeSet<&str>) -> KeyRow {
+        let outcome = &state.outcome;
+        let ids: Vec<OpId> = outcome.candidates.iter().map(|c| c.id).collect();
+        let actor = |id: &OpId| self.actors.iter().position(|a| a.actor == id.actor);
+        let visible = (ids != state.visible).then(|| {
+            state
+                .visible
+                .iter()
+                .map(|id| (actor(id).unwrap_or(usize::MAX), id.ctr))
+                .collect()
+        });
+        let alone = match &outcome.candidates[..] {
+            [one] if outcome.accord == Accord::Settled => {
+                Some(one).filter(|one| shows(one, outcome.shown.as_ref()))
+            }
+            _ => None,
+        };
+        let field = key.split_once('/').map_or(key, |(field, _)| field);
+        let viewed = alone.filter(|_| outcome.shown.is_some() && !mixed.contains(field));
+        let candidates = outcome.candidates.iter().map(|c| CandidateRow {
+            change: c.change,
+            ctr: c.id.ctr,
+            cell: match &c.cell {
+                Cell::Put {
+                    atom: Atom::Value(_),
+                    order,
+                } if viewed.is_some() => CellRow::Viewed(order.clone()),
+                Cell::Put {
+                    atom: Atom::Members(members),
+                    order,
+                } if viewed.is_some() => {
+                    let names = members.iter().map(|(name, _)| name.clone()).collect();
+                    CellRow::ViewedMembers(order.clone(), names)
+                }
+                cell => CellRow::Here(cell.clone()),
+            },
+        });
+        KeyRow {
+            key: key.into(),
+            visible,
+            candidates: candidates.collect(),
+            shown: alone
+                .is_none()
+                .then(|| (outcome.accord, outcome.shown.clone())),
+        }
+    }
+
+    /// Reads a state back from its row and view.
+    ///
+    /// # Errors
+    /// [`Error::Integrity`] if the two do not fit, [`Error::TooNew`] for a newer format.
+    pub fn from_row(row: &[u8], view: &str) -> Result<Self> {
+        if row.first().is_some_and(|format| *format > FORMAT) {
+            let found = row.first().copied().map_or(0, u32::from);
+            return Err(Error::TooNew {
+                what: "a state row",
+                found,
+                known: FORMAT.into(),
+            });
+        }
+        let row: Row = postcard::from_bytes(row).map_err(|_| BAD)?;
+        let mut view = View {
+            members: split_members(view)?,
+            items: BTreeMap::new(),
+        };
+        let actors: Vec<ActorInfo> = row
+            .actors
+            .into_iter()
+            .map(|(actor, chain)| ActorInfo { actor, chain })
+            .collect();
+        let changes: Vec<ChangeInfo> = row.changes.into_iter().map(change_info).collect();
+        let slots = slots(&row.keys);
+        let mut keys = BTreeMap::new();
+        for (key, slot) in row.keys.into_iter().zip(slots) {
+            let mut candidates = Vec::with_capacity(key.candidates.len());
+            for candidate in key.candidates {
+                let change = changes.get(candidate.change).ok_or(BAD)?;
+                let actor = actors.get(change.actor).ok_or(BAD)?.actor;
+                let cell = view.cell(&key.key, candidate.cell, slot)?;
+                candidates.push(Operation {
+                    id: OpId {
+                        ctr: candidate.ctr,
+                        actor,
+                    },
+                    change: candidate.change,
+                    cell,
+                    hlc: change.hlc,
+                    standing: change.standing,
+                });
+            }
+            let visible = match key.visible {
+                None => candidates.iter().map(|c| c.id).collect(),
+                Some(visible) => visible
+                    .into_iter()
+                    .map(|(a, ctr)| {
+                        actors
+                            .get(a)
+                            .map(|a| OpId {
+                                ctr,
+                                actor: a.actor,
+                            })
+                            .ok_or(BAD)
+                    })
+                    .collect::<Result<_>>()?,
+            };
+            let (accord, shown) = key.shown.unwrap_or_else(|| {
+                let cell = candidates.first().map(|c| c.cell.standing().clone());
+                (
+                    Accord::Settled,
+                    cell.filter(|cell| matches!(cell, Cell::Put { .. })),
+                )
+            });
+            let outcome = Outcome {
+                candidates,
+                shown,
+                accord,
+            };
+            keys.insert(key.key, KeyState { visible, outcome });
+        }
+        Ok(Self {
+            patient: row.patient,
+            actors,
+            changes,
+            keys,
+        })
+    }
+}
+
+/// For each key the place of its item in the view's list, which orders items by their index.
+fn slots(keys: &[KeyRow]) -> Vec<usize> {
+    let mut lists: BTreeMap<&str, Vec<(Option<&Order>, &str, usize)>> = BTreeMap::new();
+    for (i, key) in keys.iter().enumerate() {
+        if let (Some((field, element)), Some(order)) = (key.key.split_once('/'), key.place()) {
+            lists.entry(field).or_default().push((order, element, i));
+        }
+    }
+    let mut slots = vec![0; keys.len()];
+    for mut items in lists.into_values() {
+        items.sort_unstable();
+        items
+            .iter()
+            .enumerate()
+            .for_each(|(slot, (_, _, i))| slots[*i] = slot);
+    }
+    slots
+}
+
+impl KeyRow {
+    /// The index of what the key shows; `None` if it shows nothing.
+    fn place(&self) -> Option<Option<&Order>> {
+        let of = |cell: &'_ Cell| matches!(cell, Cell::Put { .. });
+        match (&self.shown, &self.candidates[..]) {
+            (Some((_, shown)), _) => shown.as_ref().filter(|c| of(c)).map(order_of),
+            (None, [CandidateRow { cell, .. }]) => match cell {
+                CellRow::Viewed(order) | CellRow::ViewedMembers(order, _) => Some(order.as_ref()),
+                CellRow::Here(cell) => Some(cell.standing()).filter(|c| of(c)).map(order_of),
+            },
+            _ => None,
+        }
+    }
+}
+
+const fn order_of(cell: &Cell) -> Option<&Order> {
+    match cell {
+        Cell::Put { order, .. } => order.as_ref(),
+        _ => None,
+    }
+}
+
+/// The view, taken apart as far as elided values need it.
+struct View<'a> {
+    members: BTreeMap<Box<str>, &'a RawValue>,
+    items: BTreeMap<Box<str>, Vec<&'a RawValue>>,
+}
+
+impl View<'_> {
+    fn cell(&mut self, key: &str, cell: CellRow, slot: usize) -> Result<Cell> {
+        let (order, atom) = match cell {
+            CellRow::Here(cell) => return Ok(cell),
+            CellRow::Viewed(order) => {
+                (order, Atom::Value(self.text(field_of_key(key), key, slot)?))
+            }
+            CellRow::ViewedMembers(order, names) => {
+                let mut members = Vec::with_capacity(names.len());
+                for name in names {
+                    let text = self.text(&name, key, slot)?;
+                    members.push((name, text));
+                }
+                (order, Atom::Members(members.into()))
+            }
+        };
+        Ok(Cell::Put { atom, order })
+    }
+
+    fn text(&mut self, member: &str, key: &str, slot: usize) -> Result<Box<str>> {
+        let raw = *self.members.get(member).ok_or(BAD)?;
+        if !key.contains('/') {
+            return Ok(raw.get().into());
+        }
+        if !self.items.contains_key(member) {
+            self.items.insert(member.into(), split_items(raw.get())?);
+        }
+        let items = self.items.get(member).ok_or(BAD)?;
+        Ok(items.get(slot).ok_or(BAD)?.get().into())
+    }
+}
+
+/// Whether the one candidate is what is shown, so that the row need not say so.
+fn shows(one: &Operation, shown: Option<&Cell>) -> bool {
+    match one.cell.standing() {
+        cell @ Cell::Put { .. } => shown == Some(cell),
+        _ => shown.is_none(),
+    }
+}
+
+fn change_row(c: &ChangeInfo) -> ChangeRow {
+    ChangeRow {
+        id: c.id,
+        actor: c.actor,
+        seq: c.seq,
+        start_op: c.start_op,
+        ops: c.end_op + 1 - c.start_op,
+        deps: c.deps.clone(),
+        seen: c.seen.clone(),
+        hlc: c.hlc.0,
+        commit_seq: c.commit_seq,
+        standing: c.standing,
+        import: c.import,
+    }
+}
+
+fn change_info(row: ChangeRow) -> ChangeInfo {
+    ChangeInfo {
+        id: row.id,
+        actor: row.actor,
+        seq: row.seq,
+        start_op: row.start_op,
+        end_op: row.start_op.saturating_add(row.ops).saturating_sub(1),
+        deps: row.deps,
+        seen: row.seen,
+        hlc: Timestamp(row.hlc),
+        commit_seq: row.commit_seq,
+        standing: row.standing,
+        import: row.import,
+    }
+}

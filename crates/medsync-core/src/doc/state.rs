@@ -1,0 +1,420 @@
+//! The state of a record: what a replica needs to merge, edit and show it without opening its
+//! Automerge document.
+//!
+//! It is a pure function of the delivered set of changes. [`RecordState::replay`] says what it is;
+//! [`RecordState::apply`] gets there one change at a time where it can do so without history.
+
+use crate::doc::causality::{Bits, Seen};
+use crate::doc::{FlatChange, FlatOp};
+use crate::ids::{ActorId, ChangeId, RecordId};
+use crate::model::cell::OpId;
+use crate::model::kind::{KindRules, field_of_key};
+use crate::model::policy::{self, Operation, Outcome, Standing};
+use crate::time::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What is known of where an imported change came from: the source and the imported content.
+pub type ImportedFrom = (u64, [u8; 16]);
+
+/// A change with what its commit says about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Incoming {
+    /// The change.
+    pub change: FlatChange,
+    /// Its hash.
+    pub id: ChangeId,
+    /// The version its author had in view; `None`: its dependencies.
+    pub seen: Option<Vec<ChangeId>>,
+    /// The patient the record belongs to, as the commit that creates it says.
+    pub patient: Option<RecordId>,
+    /// The vault's number of the commit's chain.
+    pub chain: u32,
+    /// The commit's place in that chain.
+    pub commit_seq: u64,
+    /// What the author's certificates allow there.
+    pub standing: Standing,
+    /// Set on imported changes.
+    pub import: Option<ImportedFrom>,
+}
+
+/// What the state keeps of a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangeInfo {
+    /// Its hash.
+    pub id: ChangeId,
+    /// Who wrote it, as an index into [`RecordState::actors`].
+    pub actor: usize,
+    /// The actor's changes of this record, from 1.
+    pub seq: u64,
+    /// First operation.
+    pub start_op: u64,
+    /// Last operation.
+    pub end_op: u64,
+    /// Indexes of the changes it builds on.
+    pub deps: Vec<usize>,
+    /// Indexes of the version its author had in view, where that differs from `deps`.
+    pub seen: Option<Vec<usize>>,
+    /// When.
+    pub hlc: Timestamp,
+    /// The commit's place in its chain.
+    pub commit_seq: u64,
+    /// With what authority.
+    pub standing: Standing,
+    /// Set on imported changes.
+    pub import: Option<ImportedFrom>,
+}
+
+/// An actor of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ActorInfo {
+    /// Automerge's actor.
+    pub actor: ActorId,
+    /// The vault's number of its chain.
+    pub chain: u32,
+}
+
+/// One key of a record.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct KeyState {
+    /// The operations that Automerge shows: what the next operation names as predecessors.
+    pub visible: Vec<OpId>,
+    /// What the policy makes of all operations.
+    pub outcome: Outcome,
+}
+
+/// A record as a replica holds it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RecordState {
+    /// The patient it belongs to.
+    pub patient: Option<RecordId>,
+    /// Its actors, in the order of their first change.
+    pub actors: Vec<ActorInfo>,
+    /// Its changes by (first operation, hash): causes come first, on every replica the same.
+    pub changes: Vec<ChangeInfo>,
+    /// Its keys.
+    pub keys: BTreeMap<Box<str>, KeyState>,
+}
+
+/// A contradiction in a change that no honest engine makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CausalFault {
+    /// An actor's sequence number stands twice or leaves a gap below its own dependencies.
+    #[error("the actor's sequence number is used twice or skips one")]
+    Sequence,
+    /// The first operation does not follow the dependencies.
+    #[error("the change's first operation does not follow its dependencies")]
+    StartOp,
+    /// The version it claims to have seen is not among its causes.
+    #[error("the change claims to have seen what it does not build on")]
+    Seen,
+    /// An operation replaces others than those that stood there.
+    #[error("an operation names predecessors that did not stand there")]
+    Predecessors,
+    /// The change's actor is not its author's.
+    #[error("the change's actor is not that of its commit's chain")]
+    Actor,
+}
+
+/// Whether a change can be applied now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Readiness {
+    /// Yes.
+    Ready,
+    /// It is here already.
+    Duplicate,
+    /// A cause is missing: it waits.
+    Waits,
+}
+
+impl RecordState {
+    /// The version: changes that no other builds on, ascending.
+    pub fn heads(&self) -> Vec<ChangeId> {
+        let mut covered = vec![false; self.changes.len()];
+        for change in &self.changes {
+            change.deps.iter().for_each(|d| covered[*d] = true);
+        }
+        let left = self
+            .changes
+            .iter()
+            .zip(&covered)
+            .filter(|(_, covered)| !**covered);
+        let mut heads: Vec<ChangeId> = left.map(|(change, _)| change.id).collect();
+        heads.sort_unstable();
+        heads
+    }
+
+    /// The index of a change.
+    pub fn position(&self, id: &ChangeId) -> Option<usize> {
+        self.changes.iter().rposition(|c| c.id == *id)
+    }
+
+    /// The highest operation counter.
+    pub fn max_op(&self) -> u64 {
+        self.changes.iter().map(|c| c.end_op).max().unwrap_or(0)
+    }
+
+    /// The actor's last change.
+    pub fn last_of(&self, actor: &ActorId) -> Option<&ChangeInfo> {
+        let actor = self.actors.iter().position(|a| a.actor == *actor)?;
+        self.changes
+            .iter()
+            .filter(|c| c.actor == actor)
+            .max_by_key(|c| c.seq)
+    }
+
+    /// The last change imported from a source.
+    pub fn last_import(&self, source: u64) -> Option<&ChangeInfo> {
+        self.changes
+            .iter()
+            .rev()
+            .find(|c| c.import.is_some_and(|(from, _)| from == source))
+    }
+
+    /// Who had seen what.
+    pub fn causality(&self) -> Seen {
+        Seen::new(&self.changes)
+    }
+
+    /// Whether the version names every head, so that its author had seen everything.
+    pub fn is_current(&self, version: &[ChangeId]) -> bool {
+        self.heads().iter().all(|head| version.contains(head))
+    }
+
+    /// Builds the change that writes cells on top of the current state. Keys come in order.
+    pub fn make(
+        &self,
+        actor: ActorId,
+        hlc: Timestamp,
+        cells: Vec<(Box<str>, crate::model::cell::Cell)>,
+    ) -> FlatChange {
+        let last = self.last_of(&actor);
+        let mut deps = self.heads();
+        // Automerge adds the actor's own last change even where a head covers it.
+        if let Some(last) = last.filter(|last| !deps.contains(&last.id)) {
+            deps.push(last.id);
+            deps.sort_unstable();
+        }
+        let ops = cells.into_iter().map(|(key, cell)| {
+            let pred = self
+                .keys
+                .get(&key)
+                .map_or_else(Vec::new, |k| k.visible.clone());
+            FlatOp { key, cell, pred }
+        });
+        FlatChange {
+            actor,
+            seq: last.map_or(0, |c| c.seq) + 1,
+            start_op: self.max_op() + 1,
+            hlc,
+            deps,
+            ops: ops.collect(),
+        }
+    }
+
+    /// Whether a change fits this state, needs causes that are missing, or contradicts it.
+    pub fn check(&self, incoming: &Incoming) -> Result<Readiness, CausalFault> {
+        let change = &incoming.change;
+        if self.position(&incoming.id).is_some() {
+            return Ok(Readiness::Duplicate);
+        }
+        let mut deps = Vec::with_capacity(change.deps.len());
+        for dep in &change.deps {
+            match self.position(dep) {
+                Some(i) => deps.push(i),
+                None => return Ok(Readiness::Waits),
+            }
+        }
+        let max_op = deps
+            .iter()
+            .map(|d| self.changes[*d].end_op)
+            .max()
+            .unwrap_or(0);
+        if change.start_op != max_op + 1 {
+            return Err(CausalFault::StartOp);
+        }
+        let ancestors = Bits::closure(&self.changes, &deps);
+        let before = self.last_of(&change.actor).map_or(0, |c| c.seq);
+        let knows_last = self
+            .last_of(&change.actor)
+            .is_none_or(|last| self.position(&last.id).is_some_and(|i| ancestors.has(i)));
+        if change.seq != before + 1 || !knows_last {
+            return Err(CausalFault::Sequence);
+        }
+        let seen = incoming.seen.as_deref().unwrap_or_default();
+        if !seen
+            .iter()
+            .all(|s| self.position(s).is_some_and(|i| ancestors.has(i)))
+        {
+            return Err(CausalFault::Seen);
+        }
+        let current = self.is_current(&change.deps);
+        let stands = |op: &FlatOp| {
+            let visible = self.keys.get(&op.key).map_or(&[][..], |k| &k.visible);
+            // On an older version the exact set needs the history; `replay` looks again.
+            if current {
+                op.pred == visible
+            } else {
+                op.pred.iter().all(|p| p.ctr < change.start_op)
+            }
+        };
+        if change.ops.iter().all(stands) {
+            Ok(Readiness::Ready)
+        } else {
+            Err(CausalFault::Predecessors)
+        }
+    }
+
+    /// Applies a ready change whose author had seen everything. `false`, and nothing done: the
+    /// change is concurrent with others, and [`RecordState::replay`] has to be used.
+    pub fn apply(&mut self, incoming: &Incoming, rules: &KindRules) -> bool {
+        let seen = incoming.seen.as_ref().unwrap_or(&incoming.change.deps);
+        if !self.is_current(&incoming.change.deps) || !self.is_current(seen) {
+            return false;
+        }
+        let index = self.changes.len();
+        let mut outcomes = Vec::with_capacity(incoming.change.ops.len());
+        for (i, op) in incoming.change.ops.iter().enumerate() {
+            let operation = incoming.operation(i, index);
+            let policy = rules.policy(field_of_key(&op.key));
+            let empty = Outcome::default();
+            let before = self.keys.get(&op.key).map_or(&empty, |k| &k.outcome);
+            let Some(outcome) = policy::extend(policy, before, operation) else {
+                return false;
+            };
+            outcomes.push(outcome);
+        }
+        for (i, (op, outcome)) in incoming.change.ops.iter().zip(outcomes).enumerate() {
+            let visible = vec![incoming.change.op_id(i)];
+            self.keys
+                .insert(op.key.clone(), KeyState { visible, outcome });
+        }
+        if index == 0 {
+            self.patient.clone_from(&incoming.patient);
+        }
+        let info = incoming.info(self);
+        self.changes.push(info);
+        true
+    }
+
+    fn actor_index(&mut self, actor: ActorId, chain: u32) -> usize {
+        self.actors
+            .iter()
+            .position(|a| a.actor == actor)
+            .unwrap_or_else(|| {
+                self.actors.push(ActorInfo { actor, chain });
+                self.actors.len() - 1
+            })
+    }
+
+    /// What a delivered set of changes amounts to. Changes whose causes are not in the set are
+    /// left out.
+    ///
+    /// # Errors
+    /// [`CausalFault::Predecessors`] names nothing more than that one of them replaced what did
+    /// not stand there.
+    pub fn replay(mut all: Vec<Incoming>, rules: &KindRules) -> Result<Self, CausalFault> {
+        all.sort_by_key(|i| (i.change.start_op, i.id));
+        all.dedup_by_key(|i| i.id);
+        let mut state = Self::default();
+        let mut kept = Vec::with_capacity(all.len());
+        for incoming in all {
+            if incoming
+                .change
+                .deps
+                .iter()
+                .all(|d| state.position(d).is_some())
+            {
+                if state.patient.is_none() && incoming.change.deps.is_empty() {
+                    state.patient.clone_from(&incoming.patient);
+                }
+                let info = incoming.info(&mut state);
+                state.changes.push(info);
+                kept.push(incoming);
+            }
+        }
+        let causality = state.causality();
+        let mut by_key: BTreeMap<&str, Vec<(usize, usize)>> = BTreeMap::new();
+        for (index, incoming) in kept.iter().enumerate() {
+            for (i, op) in incoming.change.ops.iter().enumerate() {
+                by_key.entry(&op.key).or_default().push((index, i));
+            }
+        }
+        for (key, places) in by_key {
+            let visible = visible(&places, &kept, &causality)?;
+            let operations: Vec<Operation> = places
+                .iter()
+                .map(|(c, i)| kept[*c].operation(*i, *c))
+                .collect();
+            let policy = rules.policy(field_of_key(key));
+            let outcome = policy::decide(policy, &operations, &causality);
+            state.keys.insert(key.into(), KeyState { visible, outcome });
+        }
+        Ok(state)
+    }
+}
+
+/// The operations that Automerge shows at a key, each change's predecessors checked on the way.
+fn visible(
+    places: &[(usize, usize)],
+    changes: &[Incoming],
+    causality: &Seen,
+) -> Result<Vec<OpId>, CausalFault> {
+    let op = |(c, i): &(usize, usize)| &changes[*c].change.ops[*i];
+    let id = |(c, i): &(usize, usize)| changes[*c].change.op_id(*i);
+    let left = |among: &[&(usize, usize)]| -> Vec<OpId> {
+        let hidden: BTreeSet<OpId> = among.iter().flat_map(|p| op(p).pred.clone()).collect();
+        let mut ids: Vec<OpId> = among
+            .iter()
+            .map(|p| id(p))
+            .filter(|i| !hidden.contains(i))
+            .collect();
+        ids.sort_unstable();
+        ids
+    };
+    for place in places {
+        let before: Vec<_> = places
+            .iter()
+            .filter(|p| causality.builds_on(place.0, p.0))
+            .collect();
+        if op(place).pred != left(&before) {
+            return Err(CausalFault::Predecessors);
+        }
+    }
+    Ok(left(&places.iter().collect::<Vec<_>>()))
+}
+
+impl Incoming {
+    fn operation(&self, op: usize, change: usize) -> Operation {
+        Operation {
+            id: self.change.op_id(op),
+            change,
+            cell: self.change.ops[op].cell.clone(),
+            hlc: self.change.hlc,
+            standing: self.standing,
+        }
+    }
+
+    fn info(&self, state: &mut RecordState) -> ChangeInfo {
+        let places = |ids: &[ChangeId]| -> Vec<usize> {
+            let mut places: Vec<usize> = ids.iter().filter_map(|id| state.position(id)).collect();
+            places.sort_unstable();
+            places
+        };
+        let deps = places(&self.change.deps);
+        let seen = self.seen.as_deref().map(places);
+        ChangeInfo {
+            id: self.id,
+            actor: state.actor_index(self.change.actor, self.chain),
+            seq: self.change.seq,
+            start_op: self.change.start_op,
+            end_op: self.change.end_op(),
+            deps,
+            seen,
+            hlc: self.change.hlc,
+            commit_seq: self.commit_seq,
+            standing: self.standing,
+            import: self.import,
+        }
+    }
+}

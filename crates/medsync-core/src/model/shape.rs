@@ -1,0 +1,286 @@
+//! A record as JSON and as a flat map of atoms, and back, losing nothing.
+
+use crate::error::{Error, Result};
+use crate::ids::RecordId;
+use crate::model::cell::{Atom, Cell};
+use crate::model::json::{Json, member_order, write_string};
+use crate::model::kind::KindRules;
+use crate::model::order::Order;
+use serde::Deserialize as _;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Largest resource that a record holds, in bytes of canonical JSON. Attachments come later.
+pub const RESOURCE_MAX: usize = 256 * 1024;
+
+/// A record's atoms by key.
+pub type Atoms = BTreeMap<Box<str>, Cell>;
+
+/// Names list items that bring no name of their own, the same on every replica of a workspace.
+#[derive(Debug, Clone)]
+pub struct ElementNamer([u8; 32]);
+
+impl ElementNamer {
+    /// A namer keyed by the workspace, so that names tell an outsider nothing of the content.
+    pub fn new(workspace: &crate::ids::WorkspaceId) -> Self {
+        Self(blake3::derive_key("medsync v1 element names", &workspace.0))
+    }
+
+    /// The item's FHIR id, else a hash of its business key, else a hash of its content.
+    pub fn name(&self, item: &Json, key: &[String]) -> String {
+        let token = |id: &&str| {
+            (1..=64).contains(&id.len())
+                && id
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.')
+        };
+        if let Some(id) = item.get("id").and_then(Json::as_str).filter(token) {
+            return id.to_owned();
+        }
+        let mut text = String::new();
+        for member in key {
+            if let Some(value) = item.path(member) {
+                value.write(&mut text);
+            }
+            text.push('|');
+        }
+        if text.bytes().all(|b| b == b'|') {
+            text.clear();
+            item.write(&mut text);
+        }
+        let hash = blake3::keyed_hash(&self.0, text.as_bytes());
+        // 60 bits: a record has at most thousands of items.
+        format!("~{}", &hash.to_hex()[..15])
+    }
+}
+
+/// Takes a resource apart into atoms.
+///
+/// # Errors
+/// [`Error::Invalid`] if it is no object or larger than [`RESOURCE_MAX`].
+pub fn flatten(resource: &Json, rules: &KindRules, namer: &ElementNamer) -> Result<Atoms> {
+    if !matches!(resource, Json::Object(_)) {
+        return Err(Error::invalid("a resource is a JSON object"));
+    }
+    let mut fields: BTreeMap<&str, Vec<(&str, &Json)>> = BTreeMap::new();
+    for (name, value) in resource.members() {
+        if &**name != "id" && &**name != "resourceType" {
+            fields
+                .entry(rules.field_of(name))
+                .or_default()
+                .push((name, value));
+        }
+    }
+    let mut atoms = Atoms::new();
+    for (field, members) in fields {
+        let key = rules
+            .row(field)
+            .and_then(|row| row.list.as_ref())
+            .map(|list| &list.key);
+        if let Some(items) = key.and_then(|key| list_items(field, &members, key, namer)) {
+            atoms.extend(items);
+        } else {
+            atoms.insert(
+                field.into(),
+                Cell::Put {
+                    atom: whole(field, &members),
+                    order: None,
+                },
+            );
+        }
+    }
+    let size: usize = atoms.iter().map(|(key, cell)| key.len() + size(cell)).sum();
+    if size > RESOURCE_MAX {
+        return Err(Error::invalid_at(
+            "the resource is larger than 256 KiB",
+            format!("{size} bytes"),
+        ));
+    }
+    Ok(atoms)
+}
+
+fn size(cell: &Cell) -> usize {
+    match cell {
+        Cell::Put {
+            atom: Atom::Value(text),
+            ..
+        } => text.len(),
+        Cell::Put {
+            atom: Atom::Members(all),
+            ..
+        } => all.iter().map(|(n, t)| n.len() + t.len()).sum(),
+        _ => 0,
+    }
+}
+
+/// All members of a field as one atom.
+fn whole(field: &str, members: &[(&str, &Json)]) -> Atom {
+    match members {
+        [(name, value)] if *name == field => Atom::Value(value.text().into()),
+        members => Atom::Members(
+            members
+                .iter()
+                .map(|(n, v)| ((*n).into(), v.text().into()))
+                .collect(),
+        ),
+    }
+}
+
+/// Items of a list field, or `None` where its members are not a list that comes apart and back
+/// together exactly: then the field is kept whole.
+fn list_items(
+    field: &str,
+    members: &[(&str, &Json)],
+    key: &[String],
+    namer: &ElementNamer,
+) -> Option<Vec<(Box<str>, Cell)>> {
+    let (mut plain, mut under): (&[Json], &[Json]) = (&[], &[]);
+    for (name, value) in members {
+        let Json::Array(items) = value else {
+            return None;
+        };
+        if items.is_empty() {
+            return None;
+        }
+        match *name == field {
+            true => plain = items,
+            false if name.strip_prefix('_') == Some(field) => under = items,
+            false => return None,
+        }
+    }
+    if !under.is_empty() && !plain.is_empty() && under.len() != plain.len() {
+        return None;
+    }
+    let mut used = BTreeSet::new();
+    let mut out = Vec::new();
+    for i in 0..plain.len().max(under.len()) {
+        let value = plain.get(i).filter(|v| !matches!(v, Json::Null));
+        let extra = under.get(i).filter(|v| !matches!(v, Json::Null));
+        let (base, atom) = match (value, extra) {
+            (Some(value), None) => (namer.name(value, key), Atom::Value(value.text().into())),
+            (Some(value), Some(extra)) => {
+                let members = [(format!("_{field}"), extra), (field.to_owned(), value)];
+                (namer.name(value, key), members_atom(members))
+            }
+            (None, Some(extra)) => (
+                namer.name(extra, &[]),
+                members_atom([(format!("_{field}"), extra)]),
+            ),
+            (None, None) => return None,
+        };
+        let name = unique(base, &mut used);
+        let order = Some(Order::nth(i));
+        out.push((format!("{field}/{name}").into(), Cell::Put { atom, order }));
+    }
+    Some(out)
+}
+
+fn members_atom<const N: usize>(members: [(String, &Json); N]) -> Atom {
+    Atom::Members(
+        members
+            .into_iter()
+            .map(|(n, v)| (n.into(), v.text().into()))
+            .collect(),
+    )
+}
+
+/// Equal items occur in real data: the second is `name#2`.
+fn unique(base: String, used: &mut BTreeSet<String>) -> String {
+    let mut name = base.clone();
+    let mut n = 1;
+    while !used.insert(name.clone()) {
+        n += 1;
+        name = format!("{base}#{n}");
+    }
+    name
+}
+
+/// Puts a record's shown atoms together as canonical JSON.
+pub fn render<'a>(
+    record: &RecordId,
+    shown: impl IntoIterator<Item = (&'a str, &'a Atom, Option<&'a Order>)>,
+) -> String {
+    let mut members: Vec<(&str, String)> = Vec::new();
+    let mut lists: BTreeMap<&str, Vec<(Option<&Order>, &str, &Atom)>> = BTreeMap::new();
+    for (key, atom, order) in shown {
+        match key.split_once('/') {
+            Some((field, element)) => lists.entry(field).or_default().push((order, element, atom)),
+            None => match atom {
+                Atom::Value(text) => members.push((key, text.to_string())),
+                Atom::Members(all) => {
+                    members.extend(all.iter().map(|(n, text)| (&**n, text.to_string())));
+                }
+            },
+        }
+    }
+    for (field, mut items) in lists {
+        items.sort_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)));
+        list_members(field, &items, &mut members);
+    }
+    let (mut kind, mut id) = (String::new(), String::new());
+    write_string(record.kind(), &mut kind);
+    write_string(record.id(), &mut id);
+    members.push(("resourceType", kind));
+    members.push(("id", id));
+    members.sort_by(|a, b| member_order(a.0, b.0));
+    // Where a kept-whole field and items of the same field meet, the items follow; the first stays.
+    members.dedup_by(|b, a| a.0 == b.0);
+    let mut out = String::with_capacity(members.iter().map(|(n, v)| n.len() + v.len() + 4).sum());
+    out.push('{');
+    for (i, (name, text)) in members.iter().enumerate() {
+        if i > 0 {
+            out.push(',');
+        }
+        write_string(name, &mut out);
+        out.push(':');
+        out.push_str(text);
+    }
+    out.push('}');
+    out
+}
+
+fn list_members<'a>(
+    field: &'a str,
+    items: &[(Option<&Order>, &str, &'a Atom)],
+    members: &mut Vec<(&'a str, String)>,
+) {
+    let mut columns: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (_, _, atom) in items {
+        match atom {
+            Atom::Value(_) => columns.entry(field).or_default(),
+            Atom::Members(all) => {
+                all.iter().for_each(|(name, _)| {
+                    columns.entry(name).or_default();
+                });
+                continue;
+            }
+        };
+    }
+    for (name, column) in &mut columns {
+        for (_, _, atom) in items {
+            column.push(match atom {
+                Atom::Value(text) if *name == field => text,
+                Atom::Value(_) => "null",
+                Atom::Members(all) => all
+                    .iter()
+                    .find(|(n, _)| &**n == *name)
+                    .map_or("null", |(_, text)| text),
+            });
+        }
+    }
+    members.extend(
+        columns
+            .into_iter()
+            .map(|(name, texts)| (name, format!("[{}]", texts.join(",")))),
+    );
+}
+
+/// The members of a canonical view, as raw texts: the inverse of [`render`] for elided values.
+pub fn split_members(view: &str) -> Result<BTreeMap<Box<str>, &serde_json::value::RawValue>> {
+    let mut reader = serde_json::Deserializer::from_str(view);
+    BTreeMap::deserialize(&mut reader).map_err(|_| Error::integrity("a view row is not JSON"))
+}
+
+/// The items of a canonical array, as raw texts.
+pub fn split_items(array: &str) -> Result<Vec<&serde_json::value::RawValue>> {
+    serde_json::from_str(array).map_err(|_| Error::integrity("a view row's list is not an array"))
+}

@@ -1,0 +1,3 @@
+//! The vault: one device's encrypted store and engine.
+
+pub mod rows;

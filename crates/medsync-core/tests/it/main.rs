@@ -1,0 +1,3 @@
+//! Tests from outside: only public names.
+
+mod crash;
