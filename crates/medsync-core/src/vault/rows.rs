@@ -19,12 +19,7 @@ pub trait Rows {
 
     /// Calls `each` with the rows of a prefix, in order, from `from` (a full key) on, until it
     /// says `false`.
-    fn scan(
-        &self,
-        prefix: &[u8],
-        from: &[u8],
-        each: Each<'_>,
-    ) -> Result<()>;
+    fn scan(&self, prefix: &[u8], from: &[u8], each: Each<'_>) -> Result<()>;
 
     /// All rows of a prefix. For prefixes that hold few.
     fn all(&self, prefix: &[u8]) -> Result<Vec<Row>> {
