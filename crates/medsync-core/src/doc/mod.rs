@@ -76,8 +76,8 @@ pub enum Fault {
     /// The same change can be written differently.
     #[error("not in canonical form")]
     NotCanonical,
-    /// A change whose dependencies are not there.
-    #[error("dependencies are missing")]
+    /// A change whose dependencies or predecessors are not there.
+    #[error("dependencies or predecessors are missing")]
     Incomplete,
     /// Automerge refused it or failed over it.
     #[error("automerge does not accept it")]

@@ -221,6 +221,14 @@ fn a_record_that_is_not_whole_or_contradicts_itself_is_a_fault() {
     let keys = BTreeSet::from([0]);
     let twice = [1, 2].map(|time| encode(&Reference::default().edit(actor(0), &keys, time)).0);
     assert_eq!(open(twice.iter().map(|b| &**b)), Err(Fault::Engine));
+    // A predecessor of an actor that wrote nothing: Automerge alone would panic.
+    let mut astray = Reference::default().edit(actor(0), &keys, 1);
+    astray.start_op = 9;
+    astray.ops[0].pred = vec![OpId {
+        ctr: 3,
+        actor: actor(1),
+    }];
+    assert_eq!(open([&encode(&astray).0[..]]), Err(Fault::Incomplete));
     let empty = open(std::iter::empty::<&[u8]>());
     assert_eq!(empty, Ok(Reference::default().opened()));
 }
