@@ -89,7 +89,7 @@ impl Env for SeededEnv {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Op {
     Write(usize, Vec<u8>),
     SetLen(usize),
@@ -169,6 +169,23 @@ impl SimDisk {
         Self::from_image(image)
     }
 
+    /// What the next process finds when one died and the power stayed: all that was written, of
+    /// which nothing became durable by it.
+    pub fn after_process_death(&self) -> Self {
+        let state = self.state();
+        let mut live = state.durable.clone();
+        for op in &state.pending {
+            State::apply(&mut live, op);
+        }
+        Self(Arc::new(Mutex::new(State {
+            live,
+            durable: state.durable.clone(),
+            pending: state.pending.clone(),
+            lying: state.lying,
+            ..State::default()
+        })))
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -230,18 +247,12 @@ impl State {
     fn perform(&mut self, op: Op) -> io::Result<()> {
         self.alive()?;
         // Pending before the power goes: the very write that was under way may be torn.
-        let ticked = {
-            self.pending.push(op);
-            self.tick()
-        };
-        match ticked {
-            Ok(()) => {}
-            Err(error) => {
-                if !self.off {
-                    self.pending.pop();
-                }
-                return Err(error);
+        self.pending.push(op);
+        if let Err(error) = self.tick() {
+            if !self.off {
+                self.pending.pop();
             }
+            return Err(error);
         }
         if let Some(op) = self.pending.last() {
             Self::apply(&mut self.live, op);

@@ -94,6 +94,14 @@ pub(super) fn rename_new(dir: &Path, name: &str) -> Result<()> {
         .map_err(|e| Error::io("naming a file of the vault", &e))
 }
 
+/// Removes what a crash left half-made. The vault's lock is held, so nobody is making it now.
+pub(super) fn remove_leftovers(dir: &Path) {
+    for name in [DATA_FILE, KEY_FILE] {
+        // Mostly there is nothing, and what cannot be removed does no harm.
+        fs::remove_file(new_path(dir, name)).ok();
+    }
+}
+
 /// Reads a whole file of at most `max` bytes. `None` if there is none.
 pub(super) fn read_limited(dir: &Path, name: &str, max: usize) -> Result<Option<Vec<u8>>> {
     const WHAT: &str = "reading a file of the vault";

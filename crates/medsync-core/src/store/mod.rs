@@ -37,7 +37,7 @@ const TABLE: TableDefinition<'static, &'static [u8], &'static [u8]> = TableDefin
 const STOPPED: &str = "the store stopped after a failure; open the vault again";
 
 /// How a vault is unlocked.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub enum Unlock<'a> {
     /// By passphrase.
     Passphrase(&'a str),
@@ -45,6 +45,17 @@ pub enum Unlock<'a> {
     Recovery(&'a Words),
     /// By the root itself, which the host kept (Keychain, DPAPI, Keystore).
     Root(&'a RootKey),
+}
+
+// By hand: a derived one would print the passphrase.
+impl fmt::Debug for Unlock<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Passphrase(_) => "Passphrase(hidden)",
+            Self::Recovery(_) => "Recovery(hidden)",
+            Self::Root(_) => "Root(hidden)",
+        })
+    }
 }
 
 /// Settings that change speed and memory, never the file.
@@ -130,6 +141,7 @@ impl Store {
                 RootKey::fill_with(|out| out.copy_from_slice(root.expose()))
             }
         };
+        file::remove_leftovers(dir);
         Self::open_files(dir, env, keys, root, lock, tuning)
     }
 

@@ -389,3 +389,7 @@ impl<B: StorageBackend> StorageBackend for PageCipher<B> {
 }
 
 type Locked<T> = std::result::Result<T, BackendError>;
+
+#[cfg(test)]
+#[path = "page_cipher_tests.rs"]
+mod tests;

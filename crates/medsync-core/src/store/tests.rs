@@ -96,6 +96,27 @@ fn changed_secrets_take_effect_at_once() {
 }
 
 #[test]
+fn threads_may_share_a_store_and_secrets_are_not_printed() {
+    const fn shared<T: Send + Sync>() {}
+    const fn sent<T: Send>() {}
+    shared::<Store>();
+    shared::<ReadTxn>();
+    sent::<WriteTxn>();
+    sent::<Entries<'_>>();
+    let shown = format!("{:?}", Unlock::Passphrase("open sesame"));
+    assert_eq!(shown, "Passphrase(hidden)");
+}
+
+#[test]
+fn what_an_interrupted_change_left_is_removed() {
+    let vault = Vault::new(Suite::default());
+    let left = vault.dir.path().join("vault.keys.new");
+    fs::write(&left, b"half").expect("writes");
+    assert!(vault.open().is_ok());
+    assert!(!left.exists());
+}
+
+#[test]
 fn nothing_stands_in_clear() {
     let vault = Vault::new(Suite::default());
     for entry in fs::read_dir(vault.dir.path()).expect("lists") {
@@ -121,6 +142,9 @@ fn a_second_opening_is_refused_while_the_first_lasts() {
         .expect("runs");
     assert!(status.status.success(), "{status:?}");
     assert!(String::from_utf8_lossy(&status.stdout).contains("1 passed"));
+    // Nor does it help to remove the lock's file: redb locks its own as well.
+    fs::remove_file(vault.dir.path().join(LOCK_FILE)).expect("removes");
+    assert_eq!(no_more(vault.open()), Err(Error::Busy));
     drop(store);
     assert!(vault.open().is_ok());
 }

@@ -94,9 +94,9 @@ impl Allowed {
 }
 
 /// Commits until the disk fails or all is done.
-fn work(disk: &SimDisk, seed: u64, rng: &mut Rng) -> Allowed {
+fn work(disk: &SimDisk, seed: u64, rng: &mut Rng, from: Model) -> Allowed {
     let mut allowed = Allowed {
-        acknowledged: start(seed).1.clone(),
+        acknowledged: from,
         under_way: None,
     };
     let Ok(store) = open(disk, seed) else {
@@ -119,8 +119,20 @@ fn power_cut(seed: u64, lying: bool) -> std::result::Result<(), String> {
     if lying {
         disk.lie();
     }
+    let mut from = start(seed).1.clone();
+    // A process may die first, with the power on: the next one builds on what is not durable.
+    if rng.one_in(3) {
+        disk.cut_at(1 + rng.below(100));
+        let allowed = work(&disk, seed, &mut rng, from);
+        disk = disk.after_process_death();
+        let store = open(&disk, seed).map_err(|e| format!("opening after a death: {e}"))?;
+        from = allowed.check(&store)?;
+        // This one dies before it wrote much.
+        disk = disk.after_process_death();
+        drop(store);
+    }
     disk.cut_at(1 + rng.below(180));
-    let allowed = work(&disk, seed, &mut rng);
+    let allowed = work(&disk, seed, &mut rng, from);
     disk = disk.after_power_loss(&mut rng);
     // The power may go again while the vault recovers.
     while rng.one_in(3) {
@@ -151,7 +163,7 @@ fn failing_disk(seed: u64) -> std::result::Result<(), String> {
         ErrorKind::Other
     };
     disk.fail_at(1 + rng.below(180), kind);
-    let allowed = work(&disk, seed, &mut rng);
+    let allowed = work(&disk, seed, &mut rng, start(seed).1.clone());
     let disk = if rng.one_in(2) {
         SimDisk::from_image(disk.image())
     } else {
