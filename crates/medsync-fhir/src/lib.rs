@@ -1,1 +1,5 @@
-//! medsync
+//! FHIR R4 in and out of medsync, and the clinical policy pack.
+
+#![forbid(unsafe_code)]
+
+pub mod generate;

@@ -23,9 +23,9 @@ pub enum Json {
     /// A string.
     String(Box<str>),
     /// An array.
-    Array(Vec<Json>),
+    Array(Vec<Self>),
     /// Members, sorted by UTF-16 code units of their names, names unique.
-    Object(Vec<(Box<str>, Json)>),
+    Object(Vec<(Box<str>, Self)>),
 }
 
 impl fmt::Debug for Json {
