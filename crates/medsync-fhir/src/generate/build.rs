@@ -42,16 +42,12 @@ pub(super) fn coding(system: &str, code: &str, display: &str) -> Json {
 }
 
 pub(super) fn concept(system: &str, code: &str, display: &str) -> Json {
-    obj([
-        ("coding", list([coding(system, code, display)])),
-        ("text", s(display)),
-    ])
+    obj([("coding", list([coding(system, code, display)]))])
 }
 
 /// A concept of one of HL7's own code systems, which are known by their last word.
 pub(super) fn hl7(system: &str, code: &str, display: &str) -> Json {
-    let coding = coding(&format!("{TERMINOLOGY}{system}"), code, display);
-    obj([("coding", list([coding]))])
+    concept(&format!("{TERMINOLOGY}{system}"), code, display)
 }
 
 /// A concept of one of HL7's own code systems, the code alone.

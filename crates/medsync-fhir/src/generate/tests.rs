@@ -43,7 +43,7 @@ fn a_seed_gives_the_same_bytes_for_ever() {
     // Changing this value changes every benchmark and every recorded seed: do it knowingly.
     assert_eq!(
         digest(SEED),
-        "b91448525ba9b740a72c265db3ae99ea858ccca05b1c2714f5a9237367c521e8"
+        "fe00fb9abc2cdb505afb0c6a6ebcbc6021afcc8c6bbb6ebe20284b56493a7d07"
     );
     assert_ne!(digest(SEED), digest(SEED + 1));
 }
@@ -148,7 +148,7 @@ fn the_clinic_has_the_size_and_the_special_cases_of_a_real_one() {
     let mut sizes: Vec<usize> = records.iter().map(|record| record.text().len()).collect();
     sizes.sort_unstable();
     let median = sizes[sizes.len() / 2];
-    assert!((750..=950).contains(&median), "median of {median} bytes");
+    assert!((800..=900).contains(&median), "median of {median} bytes");
     let coded = |kind: &str, code: &str| {
         records
             .iter()

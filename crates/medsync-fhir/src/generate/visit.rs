@@ -69,11 +69,6 @@ fn encounter(chart: &mut Chart<'_>, at: Moment) -> Visit {
     Visit { to, at }
 }
 
-/// Observations are most of a chart, and their senders repeat no display as text.
-fn coded(code: &str, display: &str) -> Json {
-    obj([("coding", list([coding(LOINC, code, display)]))])
-}
-
 /// The members all observations share.
 pub(super) fn observation(
     chart: &mut Chart<'_>,
@@ -89,7 +84,7 @@ pub(super) fn observation(
         "category",
         list([hl7_code("observation-category", category)]),
     );
-    record.set("code", coded(code.0, code.1));
+    record.set("code", concept(LOINC, code.0, code.1));
     place(&mut record, chart.subject(), &visit.to);
     record.set("effectiveDateTime", chart.stamp(at));
     if category == "laboratory" {
@@ -159,12 +154,12 @@ fn value(chart: &mut Chart<'_>, measure: &Measure) -> i64 {
 }
 
 fn interpretation(value: i64, measure: &Measure) -> Json {
-    let (code, display) = match value {
-        value if value < measure.normal.0 => ("L", "Low"),
-        value if value > measure.normal.1 => ("H", "High"),
-        _ => ("N", "Normal"),
+    let code = match value {
+        value if value < measure.normal.0 => "L",
+        value if value > measure.normal.1 => "H",
+        _ => "N",
     };
-    hl7("v3-ObservationInterpretation", code, display)
+    hl7_code("v3-ObservationInterpretation", code)
 }
 
 fn range(measure: &Measure) -> Json {
@@ -187,7 +182,7 @@ fn blood_pressure(chart: &mut Chart<'_>, visit: &Visit) {
     let systolic = diastolic + chart.rng.range(28, 70);
     let component = |code, display, value: i64| {
         obj([
-            ("code", coded(code, display)),
+            ("code", concept(LOINC, code, display)),
             ("valueQuantity", quantity(&value.to_string(), "mm[Hg]")),
         ])
     };
