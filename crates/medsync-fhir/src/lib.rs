@@ -6,3 +6,4 @@ pub mod lint;
 pub mod pack;
 pub mod read;
 pub mod write;
+pub mod generate;
