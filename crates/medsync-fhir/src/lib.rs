@@ -2,8 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod generate;
 pub mod lint;
 pub mod pack;
 pub mod read;
 pub mod write;
-pub mod generate;

@@ -131,6 +131,14 @@ impl Core {
         }
     }
 
+    /// What the author of one's own chain may do in its next commit.
+    pub(crate) fn own_standing(&self, no: u32) -> Standing {
+        self.chain(no).map_or_else(
+            |_| Standing::default(),
+            |chain| self.standing(&chain.id, chain.seq + 1),
+        )
+    }
+
     pub(crate) fn rules(&self, record: &RecordId) -> &Arc<KindRules> {
         self.pack.kind(record.kind())
     }

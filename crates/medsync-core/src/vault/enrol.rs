@@ -10,12 +10,12 @@ use crate::ledger::membership::{Carrier, Device, MemberItem};
 use crate::ledger::revocation::{Revocation, RevocationTerms};
 use crate::model::pack::{Lane, PolicyPack};
 use crate::time::Timestamp;
+use crate::vault::Vault;
 use crate::vault::core::{Core, Meta, WorkspaceMeta, pack_row, unpack_row};
 use crate::vault::open::set_meta;
 use crate::vault::people::certify;
 use crate::vault::rows::{self, Rows};
 use crate::vault::write::OwnCommit;
-use crate::vault::Vault;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -48,10 +48,17 @@ impl Vault {
             let person = String::from_utf8_lossy(&person).into_owned();
             let recipient = device.public_recipient();
             let env = Arc::clone(&work.env);
-            let request =
-                Request::new(&*env, &device.signing, recipient, &signer.key, &name, &person)?;
+            let request = Request::new(
+                &*env,
+                &device.signing,
+                recipient,
+                &signer.key,
+                &name,
+                &person,
+            )?;
             let text = request.to_text();
-            work.txn.put(rows::meta("request"), text.as_bytes().to_vec());
+            work.txn
+                .put(rows::meta("request"), text.as_bytes().to_vec());
             Ok(text)
         })
     }
@@ -69,8 +76,10 @@ impl Vault {
                 let mut commit = OwnCommit::new(work, signer, Intent::Membership, Lane::P0)?;
                 let (archive, person): (Vec<Role>, Vec<Role>) =
                     roles.iter().partition(|role| **role == Role::Archive);
-                let device =
-                    Subject::Device { key: request.device(), recipient: Some(request.recipient()) };
+                let device = Subject::Device {
+                    key: request.device(),
+                    recipient: Some(*request.recipient()),
+                };
                 let name = request.device_name().expose().clone();
                 certify(work, signer, &mut commit, device, &name, &archive)?;
                 let subject = Subject::Person(request.person());
@@ -79,9 +88,17 @@ impl Vault {
                 commit.store_items(work)
             })?;
         }
-        let signer = self.signer.as_ref().ok_or(Error::Locked("the admin's key"))?;
+        let signer = self
+            .signer
+            .as_ref()
+            .ok_or(Error::Locked("the admin's key"))?;
         let workspace = self.core.workspace()?;
-        Grant::answer(&signer.key, &request, &self.core.membership, &workspace.name)
+        Grant::answer(
+            &signer.key,
+            &request,
+            &self.core.membership,
+            &workspace.name,
+        )
     }
 
     /// Joins the workspace that a grant admits this vault to.
@@ -102,7 +119,14 @@ impl Vault {
             .items()
             .map(|(item, c)| {
                 let bytes = item.bytes().to_vec();
-                (item.kind().0, bytes, c.chain.author, c.chain.replica, c.seq, c.hlc.0)
+                (
+                    item.kind().0,
+                    bytes,
+                    c.chain.author,
+                    c.chain.replica,
+                    c.seq,
+                    c.hlc.0,
+                )
             })
             .collect();
         let workspace = WorkspaceMeta {
@@ -111,10 +135,20 @@ impl Vault {
             authority: *grant.membership.authority(),
         };
         self.work(|work, _| {
-            set_meta(work, Meta { workspace: Some(workspace), ..(*work.core.meta).clone() });
+            set_meta(
+                work,
+                Meta {
+                    workspace: Some(workspace),
+                    ..(*work.core.meta).clone()
+                },
+            );
             work.txn.put(rows::meta("grant"), pack_row(&items));
-            let known: Vec<_> =
-                work.core.membership.items().map(|(i, c)| (i.clone(), *c)).collect();
+            let known: Vec<_> = work
+                .core
+                .membership
+                .items()
+                .map(|(i, c)| (i.clone(), *c))
+                .collect();
             let mut membership = grant.membership;
             membership.extend(known);
             work.core.membership = Arc::new(membership);
@@ -141,7 +175,7 @@ impl Vault {
                 .collect();
             let terms = RevocationTerms {
                 workspace,
-                key: *key,
+                subject: *key,
                 cuts,
                 because: crate::phi::Phi::new(because.to_owned()),
                 issued: commit.hlc,
@@ -184,13 +218,22 @@ impl Vault {
 
 /// What came with the grant, until the ledger has it too.
 pub(crate) fn load_granted(rows: &dyn Rows) -> Result<Vec<(MemberItem, Carrier)>> {
-    let Some(row) = rows.get(&rows::meta("grant"))? else { return Ok(Vec::new()) };
+    let Some(row) = rows.get(&rows::meta("grant"))? else {
+        return Ok(Vec::new());
+    };
     let items: Vec<Granted> = unpack_row(&row)?;
     let mut out = Vec::with_capacity(items.len());
     for (kind, bytes, author, replica, seq, hlc) in items {
         if let Some(item) = MemberItem::parse(ItemKind(kind), &bytes)? {
             let chain = ChainId { author, replica };
-            out.push((item, Carrier { hlc: Timestamp(hlc), chain, seq }));
+            out.push((
+                item,
+                Carrier {
+                    hlc: Timestamp(hlc),
+                    chain,
+                    seq,
+                },
+            ));
         }
     }
     Ok(out)
@@ -199,6 +242,9 @@ pub(crate) fn load_granted(rows: &dyn Rows) -> Result<Vec<(MemberItem, Carrier)>
 impl Core {
     /// The names and keys of current devices that can be sealed for.
     pub(crate) fn recipients(&self) -> Vec<(DeviceKey, [u8; 32])> {
-        self.membership.devices().filter_map(|d| Some((d.key, d.recipient?))).collect()
+        self.membership
+            .devices()
+            .filter_map(|d| Some((d.key, d.recipient?)))
+            .collect()
     }
 }

@@ -7,8 +7,10 @@
 mod commit_row;
 mod core;
 mod draft;
+mod enrol;
 pub mod finding;
 mod fold;
+mod import;
 pub mod index;
 mod open;
 mod people;
@@ -16,9 +18,11 @@ pub mod query;
 mod read;
 mod review;
 pub mod rows;
+mod seal;
 mod write;
 
 pub use draft::{Draft, Version};
+pub use import::{ImportReport, Unit};
 pub use open::{Created, NewVault};
 pub use people::PersonInfo;
 pub use read::{Candidate, Event, Question, Record, View};

@@ -373,7 +373,7 @@ fn load_core(store: &Store) -> Result<Core> {
         membership: Arc::new(Membership::new(authority)),
         pack: Arc::new(ActivePack::new(empty_pack())),
     };
-    let mut items = Vec::new();
+    let mut items = crate::vault::enrol::load_granted(&rows)?;
     for (key, _) in rows.all(&[kind::ITEM])? {
         let Some((chain, seq)) = rows::place(&key) else {
             continue;

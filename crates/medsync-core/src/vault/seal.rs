@@ -20,10 +20,19 @@ impl Vault {
     /// # Errors
     /// [`crate::error::Error::Storage`] if the seals cannot be stored.
     pub fn seal(&mut self) -> Result<usize> {
-        let Some(signer) = &self.signer else { return Ok(0) };
-        let id = ChainId { author: signer.author, replica: self.core.meta.replica };
+        let Some(signer) = &self.signer else {
+            return Ok(0);
+        };
+        let id = ChainId {
+            author: signer.author,
+            replica: self.core.meta.replica,
+        };
         let open = |c: &crate::vault::core::Chain| c.sealed < c.seq;
-        let waiting = self.core.chain_no(&id).and_then(|no| self.core.chain(no).ok()).filter(|c| open(c));
+        let waiting = self
+            .core
+            .chain_no(&id)
+            .and_then(|no| self.core.chain(no).ok())
+            .filter(|c| open(c));
         if waiting.is_none() || self.core.meta.workspace.is_none() {
             return Ok(0);
         }
@@ -39,7 +48,9 @@ fn seal_chain(work: &mut Work, signer: &Signer, no: u32) -> Result<usize> {
     let (mut run, mut bytes, mut batches): (Vec<Header>, usize, usize) = (Vec::new(), 0, 0);
     let chain = *work.core.chain(no)?;
     for seq in chain.sealed + 1..=chain.seq {
-        let Some(row) = work.txn.get(&rows::in_chain(kind::COMMIT, no, seq))? else { break };
+        let Some(row) = work.txn.get(&rows::in_chain(kind::COMMIT, no, seq))? else {
+            break;
+        };
         let size = row.len();
         if !run.is_empty() && (run.len() >= BATCH_COMMITS || bytes + size > BATCH_BYTES) {
             put_batch(work, no, &batch::seal(&signer.key, workspace, &run)?, &run);
@@ -64,12 +75,16 @@ fn seal_chain(work: &mut Work, signer: &Signer, no: u32) -> Result<usize> {
 pub(crate) fn put_batch(work: &mut Work, chain: u32, signed: &SignedHeader, run: &[Header]) {
     if let Some(first) = run.first() {
         let row = [&signed.signature[..], &signed.header].concat();
-        work.txn.put(rows::in_chain(kind::BATCH, chain, first.fields().seq), row);
+        work.txn
+            .put(rows::in_chain(kind::BATCH, chain, first.fields().seq), row);
     }
 }
 
 /// Reads a batch's row.
 pub(crate) fn batch_row(row: &[u8]) -> Option<SignedHeader> {
     let (signature, header) = row.split_first_chunk::<64>()?;
-    Some(SignedHeader { header: header.to_vec(), signature: *signature })
+    Some(SignedHeader {
+        header: header.to_vec(),
+        signature: *signature,
+    })
 }

@@ -2,7 +2,10 @@
 
 use crate::crypto::sign::SigningKey;
 use crate::doc::state::{Incoming, Readiness, RecordState};
-use crate::doc::{self, shown::Why};
+use crate::doc::{
+    self,
+    shown::{Contest, Why},
+};
 use crate::error::{Error, Result};
 use crate::ids::{AuthorKey, ChainId, ChangeId, CommitId, DataKeyId, RecordId};
 use crate::ledger::commit::{Commit, CommitBuilder, Intent};
@@ -14,9 +17,9 @@ use crate::model::pack::{Lane, Risk};
 use crate::model::policy::Standing;
 use crate::time::Timestamp;
 use crate::vault::commit_row::{CommitRow, LeafRow};
-use crate::vault::core::{Work, load_commit, load_record, pack_row};
+use crate::vault::core::{Core, Work, load_commit, load_record, pack_row};
 use crate::vault::index;
-use crate::vault::rows::{self, Rows, kind};
+use crate::vault::rows::{self, Row, Rows, kind};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -73,6 +76,14 @@ pub(crate) struct OwnCommit {
 }
 
 impl OwnCommit {
+    /// The chain that a person writes to on this replica.
+    pub(crate) fn chain_of(work: &Work, signer: &Signer) -> ChainId {
+        ChainId {
+            author: signer.author,
+            replica: work.core.meta.replica,
+        }
+    }
+
     /// Starts the next commit of the signer's chain.
     pub(crate) fn new(
         work: &mut Work,
@@ -80,15 +91,21 @@ impl OwnCommit {
         intent: Intent,
         lane: Lane,
     ) -> Result<Self> {
-        let id = ChainId {
-            author: signer.author,
-            replica: work.core.meta.replica,
-        };
+        let hlc = work.core.clock.tick(work.env.now_ms());
+        Self::at(work, signer, intent, lane, hlc)
+    }
+
+    /// Starts the next commit of the signer's chain, at a time the clock gave before.
+    pub(crate) fn at(
+        work: &mut Work,
+        signer: &Signer,
+        intent: Intent,
+        lane: Lane,
+        hlc: Timestamp,
+    ) -> Result<Self> {
+        let id = Self::chain_of(work, signer);
         let chain = work.number_chain(&id)?;
         let tip = work.core.chain(chain)?.tip();
-        let now = work.env.now_ms();
-        work.core.clock.observe(tip.hlc, now);
-        let hlc = work.core.clock.tick(now).max(tip.hlc);
         let builder = CommitBuilder::new(id, tip, hlc, lane, intent)?;
         let seq = tip.seq + 1;
         let standing = work.core.standing(&id, seq);
@@ -101,6 +118,11 @@ impl OwnCommit {
             hlc,
             standing,
         })
+    }
+
+    /// Whether nothing was added yet.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.parts.is_empty()
     }
 
     /// The chain's number and the commit's place in it.
@@ -259,7 +281,7 @@ pub(crate) fn edit_record(
         state = RecordState::replay(all, &rules)
             .map_err(|fault| Error::integrity_at("a record's history", fault))?;
     }
-    write_record(work, &edit.record, view.as_deref(), &state, &rules, None)?;
+    write_record(work, &edit.record, view.as_deref(), &state, &rules)?;
     commit.push(work, edit, id, bytes)
 }
 
@@ -315,70 +337,66 @@ pub(crate) fn open_change(
     })
 }
 
-/// Writes the rows that follow from a record's state: state, view, questions, indexes.
-/// `parsed` is the view, where the caller has it at hand.
-pub(crate) fn write_record(
-    work: &mut Work,
+/// The rows of a record that was not there before. `view` is the record as parsed JSON.
+pub(crate) fn new_record_rows(
+    core: &Core,
     record: &RecordId,
-    before: Option<&str>,
     state: &RecordState,
-    rules: &KindRules,
-    parsed: Option<&Json>,
-) -> Result<()> {
-    let view = state.render(record, rules);
-    write_questions(work, record, before.is_some(), state, rules)?;
-    let after = match parsed {
-        Some(json) => index::entries(&work.core.pack, record, json),
-        None => index::entries(&work.core.pack, record, &Json::parse(view.as_bytes())?),
-    };
-    if let Some(before) = before {
-        let before = index::entries(&work.core.pack, record, &Json::parse(before.as_bytes())?);
-        for (key, _) in before.iter().filter(|row| !after.contains(row)) {
-            work.txn.delete(key.clone());
-        }
-        for (key, value) in after.iter().filter(|row| !before.contains(row)) {
-            work.txn.put(key.clone(), value.clone());
-        }
-    } else {
-        after
-            .into_iter()
-            .for_each(|(key, value)| work.txn.put(key, value));
-        work.core.counts.records += 1;
-    }
-    let open = state.contests(rules).is_empty();
-    let row = [&[u8::from(!open)][..], view.as_bytes()].concat();
-    work.txn.put(rows::of_record(kind::VIEW, record), row);
-    work.txn
-        .put(rows::of_record(kind::STATE, record), state.to_row(rules));
-    Ok(())
+    view: &Json,
+) -> Vec<Row> {
+    let rules = core.rules(record);
+    let mut rows = index::entries(&core.pack, record, view);
+    rows.extend(question_rows(record, state, rules));
+    rows.extend(merged_rows(record, &view.text(), state, rules));
+    rows
 }
 
-fn write_questions(
-    work: &mut Work,
-    record: &RecordId,
-    existed: bool,
-    state: &RecordState,
-    rules: &KindRules,
-) -> Result<()> {
-    let now = state.contests(rules);
-    if existed {
-        let prefix = rows::question(record, "");
-        for (key, _) in work.all(&prefix)? {
-            let name = key.get(prefix.len()..).unwrap_or_default();
-            if !now.iter().any(|c| c.key.as_bytes() == name) {
-                work.txn.delete(key);
-            }
-        }
-    }
-    for contest in now {
+/// View and state.
+fn merged_rows(record: &RecordId, view: &str, state: &RecordState, rules: &KindRules) -> [Row; 2] {
+    let open = u8::from(!state.contests(rules).is_empty());
+    let view = [&[open][..], view.as_bytes()].concat();
+    [
+        (rows::of_record(kind::VIEW, record), view),
+        (rows::of_record(kind::STATE, record), state.to_row(rules)),
+    ]
+}
+
+fn question_rows(record: &RecordId, state: &RecordState, rules: &KindRules) -> Vec<Row> {
+    let row = |contest: Contest| {
         let risk = rules.risk(field_of_key(&contest.key));
         let row = QuestionRow {
             since: contest.since,
             why: contest.why,
             risk,
         };
-        work.txn
-            .put(rows::question(record, &contest.key), pack_row(&row));
+        (rows::question(record, &contest.key), pack_row(&row))
+    };
+    state.contests(rules).into_iter().map(row).collect()
+}
+
+/// Writes the rows that follow from a record's state, in place of those of its last view.
+pub(crate) fn write_record(
+    work: &mut Work,
+    record: &RecordId,
+    before: Option<&str>,
+    state: &RecordState,
+    rules: &KindRules,
+) -> Result<()> {
+    let text = state.render(record, rules);
+    let view = Json::parse(text.as_bytes())?;
+    if let Some(before) = before {
+        let old = Json::parse(before.as_bytes())?;
+        for (key, _) in index::entries(&work.core.pack, record, &old) {
+            work.txn.delete(key);
+        }
+        for (key, _) in work.all(&rows::question(record, ""))? {
+            work.txn.delete(key);
+        }
+    } else {
+        work.core.counts.records += 1;
+    }
+    for (key, value) in new_record_rows(&work.core, record, state, &view) {
+        work.txn.put(key, value);
     }
     Ok(())
 }
