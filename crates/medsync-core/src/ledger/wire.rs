@@ -125,6 +125,55 @@ fn cipher(data_key: &[u8; 32]) -> XChaCha20Poly1305 {
     XChaCha20Poly1305::new((&*key).into())
 }
 
+/// Unseals the change at a place of a commit.
+///
+/// # Errors
+/// [`Error::NotFound`] where nothing is sealed; [`Error::Integrity`] when the seal is broken,
+/// the data key is another, or what it holds is not what was committed.
+pub fn open_leaf(
+    header: &Header,
+    index: u32,
+    leaf: &WireLeaf,
+    data_key: &[u8; 32],
+) -> Result<OpenedLeaf> {
+    let WireLeaf::Sealed {
+        leaf, nonce, body, ..
+    } = leaf
+    else {
+        return Err(Error::NotFound("sealed entry here"));
+    };
+    let (chain, seq) = (&header.fields().chain, header.fields().seq);
+    let aad = entry::place(chain, seq, index);
+    let plain = cipher(data_key)
+        .decrypt(
+            &XNonce::from(*nonce),
+            Payload {
+                msg: body,
+                aad: &aad,
+            },
+        )
+        .map_err(|_| Error::integrity("a sealed change is damaged or of another data key"))?;
+    let plain = Zeroizing::new(plain);
+    let mut r = Reader::new(&plain, BODY_BYTES_MAX, "a sealed change is malformed")?;
+    r.array(2)?;
+    let (bytes, change) = (r.bytes(ENTRY_BYTES_MAX)?, r.bytes(CHANGE_BYTES_MAX)?);
+    r.end()?;
+    let salt = entry::salt(data_key, chain, seq, index);
+    if entry::leaf(&salt, bytes) != *leaf {
+        return Err(Error::integrity(
+            "a sealed change is not what was committed",
+        ));
+    }
+    match Entry::parse(bytes)? {
+        Entry::Item { .. } => Err(Error::integrity("an item travels under a seal")),
+        entry => Ok(OpenedLeaf {
+            entry,
+            entry_bytes: bytes.to_vec(),
+            change: change.to_vec(),
+        }),
+    }
+}
+
 /// A commit as it travels.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WireCommit {
@@ -346,41 +395,6 @@ impl VerifiedBatch {
     /// the data key is another, or what it holds is not what was committed.
     pub fn open(&self, commit: usize, index: u32, data_key: &[u8; 32]) -> Result<OpenedLeaf> {
         let (header, leaf) = self.leaf(commit, index)?;
-        let WireLeaf::Sealed {
-            leaf, nonce, body, ..
-        } = leaf
-        else {
-            return Err(Error::NotFound("sealed entry here"));
-        };
-        let (chain, seq) = (&header.fields().chain, header.fields().seq);
-        let aad = entry::place(chain, seq, index);
-        let plain = cipher(data_key)
-            .decrypt(
-                &XNonce::from(*nonce),
-                Payload {
-                    msg: body,
-                    aad: &aad,
-                },
-            )
-            .map_err(|_| Error::integrity("a sealed change is damaged or of another data key"))?;
-        let plain = Zeroizing::new(plain);
-        let mut r = Reader::new(&plain, BODY_BYTES_MAX, "a sealed change is malformed")?;
-        r.array(2)?;
-        let (bytes, change) = (r.bytes(ENTRY_BYTES_MAX)?, r.bytes(CHANGE_BYTES_MAX)?);
-        r.end()?;
-        let salt = entry::salt(data_key, chain, seq, index);
-        if entry::leaf(&salt, bytes) != *leaf {
-            return Err(Error::integrity(
-                "a sealed change is not what was committed",
-            ));
-        }
-        match Entry::parse(bytes)? {
-            Entry::Item { .. } => Err(Error::integrity("an item travels under a seal")),
-            entry => Ok(OpenedLeaf {
-                entry,
-                entry_bytes: bytes.to_vec(),
-                change: change.to_vec(),
-            }),
-        }
+        open_leaf(header, index, leaf, data_key)
     }
 }

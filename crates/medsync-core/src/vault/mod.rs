@@ -6,6 +6,7 @@
 
 mod commit_row;
 mod core;
+mod deliver;
 mod draft;
 mod enrol;
 pub mod finding;
@@ -16,11 +17,13 @@ mod open;
 mod people;
 pub mod query;
 mod read;
+mod rejudge;
 mod review;
 pub mod rows;
 mod seal;
 mod write;
 
+pub use deliver::Received;
 pub use draft::{Draft, Version};
 pub use import::{ImportReport, Unit};
 pub use open::{Created, NewVault};

@@ -19,6 +19,7 @@ use crate::vault::core::{
     Chain, Core, Counts, Meta, Work, WorkspaceMeta, load_commit, pack_row, unpack_row,
 };
 use crate::vault::people::{self, Seal};
+use crate::vault::rejudge;
 use crate::vault::rows::{self, Rows, kind};
 use crate::vault::write::{OwnCommit, Signer};
 use std::path::Path;
@@ -281,9 +282,15 @@ pub(crate) fn take_items(work: &mut Work, chain: u32, seq: u64) -> Result<()> {
             .put(rows::in_chain(kind::ITEM, chain, seq), Vec::new());
     }
     if !found.is_empty() {
+        let before = Arc::clone(&work.core.membership);
         Arc::make_mut(&mut work.core.membership).extend(found);
+        rejudge::after_membership(work, &before)?;
     }
-    work.core.pack = active_pack(work, &work.core)?;
+    let pack = active_pack(work, &work.core)?;
+    if pack.hash() != work.core.pack.hash() {
+        work.core.pack = pack;
+        rejudge::after_pack(work)?;
+    }
     Ok(())
 }
 

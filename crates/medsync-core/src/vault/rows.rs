@@ -70,6 +70,17 @@ pub mod kind {
     pub const ITEM: u8 = b'm';
 }
 
+/// Kinds of rows that follow from the ledger.
+pub const DERIVED: [u8; 7] = [
+    kind::STATE,
+    kind::VIEW,
+    kind::QUESTION,
+    kind::PENDING,
+    kind::INDEX,
+    kind::RULE,
+    kind::ITEM,
+];
+
 /// `M` + name.
 pub fn meta(name: &str) -> Vec<u8> {
     [&[kind::META], name.as_bytes()].concat()
