@@ -32,7 +32,7 @@ pub fn entries(pack: &ActivePack, record: &RecordId, view: &Json) -> Vec<Row> {
     for index in &pack.kind(record.kind()).kind().indexes {
         index_rows(index, record, view, &mut rows);
     }
-    super::finding::rule_rows(pack, record, view, patient.as_ref(), &mut rows);
+    super::rules::rule_rows(pack, record, view, patient.as_ref(), &mut rows);
     rows.sort_unstable();
     rows.dedup_by(|a, b| a.0 == b.0);
     rows
@@ -198,6 +198,7 @@ fn texts(value: &Json, each: &mut dyn FnMut(&str)) {
 
 /// `system|value` and `value`.
 fn qualified(of: &Json, value: &str, each: &mut dyn FnMut(&str)) {
+    let value = value.trim();
     if let Some(system) = of.get("system").and_then(Json::as_str) {
         each(&[system, "|", value].concat());
     }

@@ -5,3 +5,4 @@ mod fold;
 pub mod index;
 pub mod query;
 pub mod rows;
+mod rules;
