@@ -20,6 +20,7 @@ mod read;
 mod rejudge;
 mod review;
 pub mod rows;
+mod rules;
 mod seal;
 mod write;
 

@@ -120,8 +120,7 @@ fn wanted(text: &str) -> Vec<Want> {
             }
         });
     }
-    wanted.sort_by(|a, b| (b.word.len(), &b.word).cmp(&(a.word.len(), &a.word)));
-    wanted.dedup_by(|a, b| a.word == b.word && a.written == b.written);
+    wanted.sort_by_key(|want| std::cmp::Reverse(want.word.len()));
     wanted
 }
 
@@ -167,7 +166,7 @@ fn narrow(
             Ok(left > 0)
         })
     };
-    if room > 0 {
+    if room > 0 && within.is_none_or(|within| !within.is_empty()) {
         let identifier = prefix(IDENTIFIER, &[&want.written, "\0"].concat());
         scan(&identifier, &|_| Rank::Identifier)?;
         for name in names {
@@ -185,4 +184,179 @@ fn record(bytes: &[u8]) -> Result<RecordId> {
     let text = std::str::from_utf8(bytes).ok();
     text.and_then(|text| text.parse().ok())
         .ok_or_else(|| Error::integrity("an index row is malformed"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vault::index::tests::{MapRows, id, pack};
+
+    fn ids(found: Result<Vec<RecordId>>) -> Vec<String> {
+        found
+            .expect("rows are whole")
+            .iter()
+            .map(ToString::to_string)
+            .collect()
+    }
+
+    fn people() -> MapRows {
+        let mut rows = MapRows::default();
+        for (record, view) in [
+            (
+                "Patient/1",
+                r#"{"name":[{"family":"M\u00fcller","given":["Anna","Maria"]}],
+                    "identifier":[{"system":"urn:mrn","value":"MRN 7"}]}"#,
+            ),
+            (
+                "Patient/2",
+                r#"{"name":[{"family":"Muller-Schmidt","given":["Annabel"]}],
+                    "identifier":[{"system":"urn:abha","value":"mrn 7"}]}"#,
+            ),
+            (
+                "Patient/3",
+                r#"{"name":[{"text":"\u0915\u0943\u0937\u094d\u0923 \u0936\u0930\u094d\u092e\u093e"}]}"#,
+            ),
+            (
+                "Patient/4",
+                r#"{"name":[{"family":"Ann","given":["O'Brien"]}]}"#,
+            ),
+            (
+                "Condition/c",
+                r#"{"subject":{"reference":"urn:uuid:1"},"code":{"coding":[{"system":"s","code":"c"}]}}"#,
+            ),
+            (
+                "Condition/d",
+                r#"{"subject":{"reference":"http://h/fhir/Patient/1"}}"#,
+            ),
+        ] {
+            rows.put(&pack(), record, view);
+        }
+        rows
+    }
+
+    #[test]
+    fn lookup_is_exact_on_the_folded_value() {
+        let rows = people();
+        assert_eq!(
+            ids(lookup(&rows, "identifier", " mrn  7", 9)),
+            ["Patient/1", "Patient/2"]
+        );
+        assert_eq!(
+            ids(lookup(&rows, "identifier", "URN:MRN|MRN 7", 9)),
+            ["Patient/1"]
+        );
+        assert_eq!(ids(lookup(&rows, "identifier", "mrn 7", 1)), ["Patient/1"]);
+        assert_eq!(ids(lookup(&rows, "code", "s|c", 9)), ["Condition/c"]);
+        for (index, value) in [
+            ("identifier", "mrn"),
+            ("identifier", ""),
+            ("none", "x"),
+            ("", ""),
+        ] {
+            assert_eq!(ids(lookup(&rows, index, value, 9)), [""; 0]);
+        }
+        assert_eq!(ids(lookup(&rows, "identifier", "mrn 7", 0)), [""; 0]);
+    }
+
+    #[test]
+    fn a_patient_has_records_by_any_reference_form_and_exact_case() {
+        let mut rows = people();
+        let all = ["Condition/c", "Condition/d", "Patient/1"];
+        assert_eq!(ids(of_patient(&rows, &id("Patient/1"), 9)), all);
+        assert_eq!(ids(of_patient(&rows, &id("Patient/1"), 2)), all[..2]);
+        rows.put(
+            &pack(),
+            "Condition/a",
+            r#"{"subject":{"reference":"Patient/a"}}"#,
+        );
+        rows.put(
+            &pack(),
+            "Condition/A",
+            r#"{"subject":{"reference":"Patient/A"}}"#,
+        );
+        assert_eq!(ids(of_patient(&rows, &id("Patient/A"), 9)), ["Condition/A"]);
+    }
+
+    #[test]
+    fn long_patient_ids_are_not_cut() {
+        let mut rows = MapRows::default();
+        let long = "p".repeat(240);
+        for last in ["a", "b"] {
+            let view = format!("{{\"subject\":{{\"reference\":\"Patient/{long}{last}\"}}}}");
+            rows.put(&pack(), &format!("Condition/{last}"), &view);
+        }
+        let patient = id(&format!("Patient/{long}b"));
+        assert_eq!(ids(of_patient(&rows, &patient, 9)), ["Condition/b"]);
+    }
+
+    #[test]
+    fn search_wants_every_word_and_ranks_whole_words_first() {
+        let rows = people();
+        let find = |text| ids(search(&rows, &pack(), text, 9));
+        assert_eq!(find("muller"), ["Patient/1", "Patient/2"]);
+        assert_eq!(find("Anna M\u{dc}LLER"), ["Patient/1", "Patient/2"]);
+        assert_eq!(find("schmi anna"), ["Patient/2"]);
+        assert_eq!(find("muller-schmidt"), ["Patient/2"]);
+        assert_eq!(find("ann"), ["Patient/4", "Patient/1", "Patient/2"]);
+        assert_eq!(find("OBRIEN ann"), ["Patient/4"]);
+        assert_eq!(find("anna brown"), [""; 0]);
+        for nothing in ["", " ", "--", "\0", "\u{301}"] {
+            assert_eq!(find(nothing), [""; 0]);
+        }
+    }
+
+    #[test]
+    fn search_finds_identifiers_first_and_beside_names() {
+        let mut rows = people();
+        rows.put(
+            &pack(),
+            "Patient/9",
+            r#"{"identifier":[{"value":"Anna"},{"value":"AB-12"}]}"#,
+        );
+        let find = |text| ids(search(&rows, &pack(), text, 9));
+        assert_eq!(find("anna"), ["Patient/9", "Patient/1", "Patient/2"]);
+        assert_eq!(find("mrn 7"), ["Patient/1", "Patient/2"]);
+        assert_eq!(find("urn:abha|MRN 7"), ["Patient/2"]);
+        assert_eq!(find("ab-12 anna"), ["Patient/9"]);
+        assert_eq!(find("ab"), [""; 0]);
+        assert_eq!(ids(search(&rows, &pack(), "anna", 1)), ["Patient/9"]);
+        assert_eq!(
+            ids(search(&rows, &pack(), "anna", 2)),
+            ["Patient/9", "Patient/1"]
+        );
+        assert_eq!(ids(search(&rows, &pack(), "anna", 0)), [""; 0]);
+    }
+
+    #[test]
+    fn search_reads_devanagari() {
+        let find = |text| ids(search(&people(), &pack(), text, 9));
+        // Krishna Sharma, whole; the beginnings of both; another vowel.
+        assert_eq!(
+            find("\u{915}\u{943}\u{937}\u{94d}\u{923} \u{936}\u{930}"),
+            ["Patient/3"]
+        );
+        assert_eq!(find("\u{936} \u{915}\u{943}"), ["Patient/3"]);
+        assert_eq!(find("\u{915}\u{941}"), [""; 0]);
+    }
+
+    #[test]
+    fn hostile_searches_are_bounded() {
+        let rows = people();
+        for text in [
+            "a ".repeat(100_000),
+            "a".repeat(1 << 20),
+            "\u{301}".repeat(1 << 20),
+        ] {
+            search(&rows, &pack(), &text, 9).expect("answered");
+            lookup(&rows, "identifier", &text, 9).expect("answered");
+        }
+    }
+
+    #[test]
+    fn malformed_rows_are_integrity_errors() {
+        let mut rows = MapRows::default();
+        rows.0.insert(b"iidentifier\0x\0\xff".to_vec(), Vec::new());
+        let found = lookup(&rows, "identifier", "x", 9);
+        assert!(matches!(found, Err(Error::Integrity { .. })));
+    }
 }
