@@ -264,9 +264,15 @@ impl Lattice {
             .position(|rank| rank.iter().any(|c| c == code))
     }
 
-    /// Whether the code is terminal.
+    /// Whether the code is terminal. A code above a terminal one is terminal too, listed or not:
+    /// else a stopped medicine marked as entered in error could be set active again.
     pub fn is_terminal(&self, code: &str) -> bool {
-        self.terminal.iter().any(|c| c == code)
+        let listed = |c: &str| self.terminal.iter().any(|t| t == c);
+        listed(code)
+            || self
+                .rank(code)
+                .and_then(|rank| self.ranks.get(..rank))
+                .is_some_and(|below| below.iter().flatten().any(|c| listed(c)))
     }
 }
 
