@@ -231,25 +231,40 @@ impl<'a> History<'a> {
         left
     }
 
-    /// What was shown in the version that the authors of all confirmed candidates had in view.
+    /// What was shown in the version that the authors of all trusted candidates had in view. Where
+    /// that was contested itself, what its sides had in common, and so on: a loop and no recursion,
+    /// because people who go on disagreeing set the depth.
     fn last_agreed(&self, set: &[usize]) -> Option<Cell> {
-        let candidates = self.candidates(set);
-        let authors: Vec<usize> = trusted(&candidates).iter().map(|c| c.change).collect();
-        let common: Vec<usize> = set
-            .iter()
-            .copied()
-            .filter(|x| {
-                let change = self.operations[*x].change;
-                authors.iter().all(|a| self.causality.saw(*a, change))
-            })
-            .collect();
-        if common.len() >= set.len() || common.is_empty() {
-            return None;
+        let mut set = set.to_vec();
+        loop {
+            let candidates = self.candidates(&set);
+            let sides = trusted(&candidates);
+            let common: Vec<usize> = set
+                .iter()
+                .copied()
+                .filter(|x| {
+                    let change = self.operations[*x].change;
+                    sides.iter().all(|s| self.causality.saw(s.change, change))
+                })
+                .collect();
+            if common.len() >= set.len() {
+                return None;
+            }
+            let before = self.candidates(&common);
+            // What nobody with authority wrote was never agreed among those who have it.
+            if sides.iter().any(|s| s.confirmed()) && !before.iter().any(|c| c.confirmed()) {
+                return None;
+            }
+            let further = std::cell::Cell::new(false);
+            let outcome = settle(self.policy, &before, &|| {
+                further.set(true);
+                None
+            });
+            if !further.get() {
+                return outcome.shown;
+            }
+            set = common;
         }
-        settle(self.policy, &self.candidates(&common), &|| {
-            self.last_agreed(&common)
-        })
-        .shown
     }
 }
 
