@@ -8,5 +8,7 @@ pub mod error;
 pub mod ids;
 pub mod model;
 pub mod phi;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod time;
 pub mod vault;

@@ -1,0 +1,3 @@
+//! Tests of the public names.
+
+mod merge_policies;
