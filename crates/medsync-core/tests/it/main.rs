@@ -1,3 +1,4 @@
 //! Tests of the public names.
 
 mod merge_policies;
+mod shapes;
