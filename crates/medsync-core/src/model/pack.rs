@@ -264,6 +264,13 @@ impl Lattice {
             .position(|rank| rank.iter().any(|c| c == code))
     }
 
+    /// The rank of a code and its place within the rank.
+    pub fn place(&self, code: &str) -> Option<(usize, usize)> {
+        let within = |rank: &Vec<String>| rank.iter().position(|c| c == code);
+        let mut ranks = self.ranks.iter().enumerate();
+        ranks.find_map(|(rank, codes)| Some((rank, within(codes)?)))
+    }
+
     /// Whether the code is terminal. A code above a terminal one is terminal too, listed or not:
     /// else a stopped medicine marked as entered in error could be set active again.
     pub fn is_terminal(&self, code: &str) -> bool {
