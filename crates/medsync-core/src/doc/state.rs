@@ -102,8 +102,8 @@ pub enum CausalFault {
     /// An actor's sequence number stands twice or leaves a gap below its own dependencies.
     #[error("the actor's sequence number is used twice or skips one")]
     Sequence,
-    /// The first operation does not follow the dependencies.
-    #[error("the change's first operation does not follow its dependencies")]
+    /// The first operation does not follow the dependencies, or there is none.
+    #[error("the change's first operation does not follow its dependencies, or there is none")]
     StartOp,
     /// The version it claims to have seen is not among its causes.
     #[error("the change claims to have seen what it does not build on")]
@@ -131,8 +131,10 @@ impl RecordState {
     /// The version: changes that no other builds on, ascending.
     pub fn heads(&self) -> Vec<ChangeId> {
         let mut covered = vec![false; self.changes.len()];
-        for change in &self.changes {
-            change.deps.iter().for_each(|d| covered[*d] = true);
+        for dep in self.changes.iter().flat_map(|change| &change.deps) {
+            if let Some(covered) = covered.get_mut(*dep) {
+                *covered = true;
+            }
         }
         let left = self
             .changes
@@ -204,8 +206,8 @@ impl RecordState {
         });
         FlatChange {
             actor,
-            seq: last.map_or(0, |c| c.seq) + 1,
-            start_op: self.max_op() + 1,
+            seq: last.map_or(0, |c| c.seq).saturating_add(1),
+            start_op: self.max_op().saturating_add(1),
             hlc,
             deps,
             ops: ops.collect(),
@@ -230,7 +232,8 @@ impl RecordState {
             .map(|d| self.changes[*d].end_op)
             .max()
             .unwrap_or(0);
-        if change.start_op != max_op + 1 {
+        // Without operations it would not come after its causes in the order of changes.
+        if change.start_op != max_op.saturating_add(1) || change.ops.is_empty() {
             return Err(CausalFault::StartOp);
         }
         let ancestors = Bits::closure(&self.changes, &deps);
@@ -238,7 +241,7 @@ impl RecordState {
         let knows_last = self
             .last_of(&change.actor)
             .is_none_or(|last| self.position(&last.id).is_some_and(|i| ancestors.has(i)));
-        if change.seq != before + 1 || !knows_last {
+        if change.seq != before.saturating_add(1) || !knows_last {
             return Err(CausalFault::Sequence);
         }
         let seen = incoming.seen.as_deref().unwrap_or_default();
