@@ -1,5 +1,6 @@
 //! The laws of merging, over random histories.
 
+use medsync_core::doc::shown::Why;
 use medsync_core::doc::state::{Incoming, RecordState};
 use medsync_core::model::cell::{Atom, Cell, OpId};
 use medsync_core::model::json::Json;
@@ -349,16 +350,25 @@ proptest! {
         script.focus = 11;
         let world = script.run();
         let state = replay(&world.all);
-        let sum: i64 = state.keys.iter().filter(|(k, _)| field_of_key(k) == "stock")
-            .filter_map(|(_, k)| match &k.outcome.shown {
+        let parts = || state.keys.iter().filter(|(k, _)| field_of_key(k) == "stock")
+            .map(|(_, k)| &k.outcome);
+        let sure = |o: &&policy::Outcome| o.candidates.iter().any(Operation::confirmed);
+        let any = parts().any(|o| sure(&o));
+        let sum: i64 = parts().filter(|o| sure(o) || !any)
+            .filter_map(|o| match &o.shown {
                 Some(Cell::Put { atom: Atom::Value(text), .. }) => text.parse::<i64>().ok(),
                 _ => None,
             }).sum();
         let view = Json::parse(state.render(&record(), &world.rules).as_bytes()).expect("JSON");
         if let Some(shown) = view.get("stock") {
             prop_assert_eq!(shown.text(), sum.to_string());
-            let below = state.contests(&world.rules).iter().any(|c| &*c.key == "stock");
-            prop_assert_eq!(below, sum < 0);
+            let contests = state.contests(&world.rules);
+            let why = contests.iter().find(|c| &*c.key == "stock").map(|c| c.why);
+            let doubted = any && parts().any(|o| !sure(&o));
+            let expected = if sum < 0 { Some(Why::BelowFloor) } else {
+                doubted.then_some(Why::Unconfirmed)
+            };
+            prop_assert_eq!(why, expected);
         }
     }
 }
