@@ -120,12 +120,11 @@ fn empty() -> PolicyPack {
 }
 
 fn render(record: &RecordId, atoms: &Atoms) -> String {
-    let put = |(key, cell): (&'_ Box<str>, &'_ Cell)| match cell {
-        Cell::Put { atom, order } => Some((key.clone(), atom.clone(), order.clone())),
+    let shown = atoms.iter().filter_map(|(key, cell)| match cell {
+        Cell::Put { atom, order } => Some((&**key, atom, order.as_ref())),
         _ => None,
-    };
-    let shown: Vec<_> = atoms.iter().filter_map(put).collect();
-    shape::render(record, shown.iter().map(|(k, a, o)| (&**k, a, o.as_ref())))
+    });
+    shape::render(record, shown)
 }
 
 fn comes_back(pack: PolicyPack) -> (usize, usize) {
