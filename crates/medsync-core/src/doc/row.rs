@@ -102,6 +102,12 @@ impl RecordState {
             // The view shows a counter's sum, not its parts.
             if matches!(rules.policy(field), PolicyRow::Counter { .. }) {
                 clashing.insert(field);
+                clashing.extend(members_of(key, state.outcome.shown.as_ref()));
+            }
+            // A list kept whole comes before its items and moves them all.
+            if let Some(whole) = self.keys.get(field).filter(|_| owner != field) {
+                clashing.extend(members_of(field, whole.outcome.shown.as_ref()));
+                clashing.extend(members_of(key, state.outcome.shown.as_ref()));
             }
             for name in members_of(key, state.outcome.shown.as_ref()) {
                 if *owners.entry(name).or_insert(owner) != owner || is_reserved(name) {
