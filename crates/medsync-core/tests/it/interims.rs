@@ -1,7 +1,8 @@
 //! Escalating fields: who settles them, and what is shown meanwhile.
 
 use crate::table::{
-    Clinician, Decide, Gone, Is, Nobody, Op, Put, Reviewer, escalate, operations, put, set, shows,
+    Clinician, Decide, Gone, Is, Nobody, Op, Put, Reviewer, What, escalate, operations, put, set,
+    shows,
 };
 use medsync_core::ids::ActorId;
 use medsync_core::model::cell::{Atom, Cell, OpId, Review};

@@ -3,6 +3,8 @@
 mod interims;
 mod long_records;
 mod merge_policies;
+mod odd_rows;
 mod policy_table;
+mod seed;
 mod shapes;
 mod table;

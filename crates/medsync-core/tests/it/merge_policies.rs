@@ -1,5 +1,6 @@
 //! The laws of merging, over random histories.
 
+use crate::seed::config;
 use medsync_core::doc::shown::Why;
 use medsync_core::doc::state::{Incoming, RecordState};
 use medsync_core::model::cell::{Atom, Cell, OpId};
@@ -11,25 +12,7 @@ use medsync_core::testing::history::{
     Numbers, PEOPLE, Replica, World, record, rules, scripts, value_of,
 };
 use proptest::prelude::*;
-use proptest::test_runner::{FailurePersistence, RngSeed};
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher as _, RandomState};
-
-/// 256 cases of a new seed; `MEDSYNC_SEED` plays one again. The seed shows where a test fails.
-fn config() -> ProptestConfig {
-    let given = std::env::var("MEDSYNC_SEED")
-        .ok()
-        .and_then(|s| s.parse().ok());
-    let seed = given.unwrap_or_else(|| RandomState::new().hash_one(0));
-    println!("MEDSYNC_SEED={seed}");
-    let none: Option<Box<dyn FailurePersistence>> = None;
-    ProptestConfig {
-        cases: 256,
-        failure_persistence: none,
-        rng_seed: RngSeed::Fixed(seed),
-        ..ProptestConfig::default()
-    }
-}
 
 fn replay(changes: &[Incoming]) -> RecordState {
     RecordState::replay(changes.to_vec(), &rules()).expect("honest changes")

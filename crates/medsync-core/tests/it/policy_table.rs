@@ -1,8 +1,8 @@
 //! The policy table of the design and the paragraphs on status lattices, row by row.
 
 use crate::table::{
-    Clinician, Decide, Gone, Is, Nobody, Op, Put, Reviewer, View, id, lattice, operations, put,
-    set, shows,
+    Clinician, Decide, Gone, Is, Nobody, Op, Put, Reviewer, View, What, id, lattice, operations,
+    put, set, shows,
 };
 use medsync_core::model::cell::Cell;
 use medsync_core::model::pack::{PolicyRow, Reopen};
