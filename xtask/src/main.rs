@@ -41,9 +41,11 @@ fn main() -> ExitCode {
     }
 }
 
-/// The checkout this binary was built from; paths in messages are relative to it.
+/// The checkout that cargo runs this from; failing that, the one it was built from.
 fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    let manifest = std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    manifest
         .parent()
         .map_or_else(|| PathBuf::from("."), Path::to_path_buf)
 }

@@ -129,11 +129,7 @@ fn deny(root: &Path) -> Result<Outcome, String> {
     }
     cargo(root, &["deny", "check", "bans", "licenses", "sources"], &[])?;
     if works(root, &["deny", "fetch", "db"]) {
-        cargo(
-            root,
-            &["deny", "check", "--disable-fetch", "advisories"],
-            &[],
-        )
+        cargo(root, &["deny", "check", "advisories"], &[])
     } else {
         Ok(Outcome::Skipped(
             "the advisory database is out of reach; licences and sources were".to_owned(),

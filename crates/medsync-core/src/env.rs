@@ -14,13 +14,13 @@ pub trait Env: Send + Sync {
 /// A shared [`Env`].
 pub type SharedEnv = Arc<dyn Env>;
 
-impl fmt::Debug for dyn Env {
+impl fmt::Debug for dyn Env + '_ {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Env")
     }
 }
 
-impl dyn Env {
+impl dyn Env + '_ {
     /// `N` random bytes.
     pub fn bytes<const N: usize>(&self) -> [u8; N] {
         let mut out = [0; N];

@@ -2,12 +2,15 @@
 
 #![forbid(unsafe_code)]
 
+pub mod crypto;
 pub mod doc;
 pub mod env;
 pub mod error;
 pub mod ids;
+pub mod ledger;
 pub mod model;
 pub mod phi;
+pub mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod time;

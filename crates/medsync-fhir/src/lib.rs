@@ -1,1 +1,9 @@
-//! medsync
+//! FHIR R4 in and out of medsync, and the clinical policy pack.
+
+#![forbid(unsafe_code)]
+
+pub mod generate;
+pub mod lint;
+pub mod pack;
+pub mod read;
+pub mod write;

@@ -23,7 +23,8 @@ const LAYERS: [(&str, &[&str]); 7] = [
 /// Crates that one module alone may name, so that the rest can do without them.
 const NAMED_BY: [(&str, &str); 2] = [("automerge", "doc"), ("redb", "store")];
 
-/// May import anything, and anything may import it: it exists only under its feature.
+/// May import anything, and anything may import it: it exists only under its feature. So may
+/// files `tests.rs` and `*_tests.rs`, which do not ship.
 const FREE: &str = "testing";
 
 /// Reports every import that the order forbids.
@@ -34,7 +35,8 @@ pub(crate) fn check(source: &Source, faults: &mut Vec<Fault>) {
     let Some(own) = path.first() else {
         return;
     };
-    if *own == FREE || path.contains(&"tests") {
+    let of_tests = |name: &&str| *name == "tests" || name.ends_with("_tests");
+    if *own == FREE || path.iter().any(of_tests) {
         return;
     }
     let known = FOUNDATIONS.contains(own) || LAYERS.iter().any(|(name, _)| name == own);
@@ -251,6 +253,10 @@ mod tests {
         let text = "// crate::vault\nconst A: &str = \"crate::vault\";\npub(crate) fn f() {}\n\
                     #[cfg(test)]\nmod tests { use crate::vault::V; }";
         assert_eq!(faults("model/a.rs", text), [""; 0]);
+        assert_eq!(
+            faults("crypto/key_tests.rs", "use crate::store::S;"),
+            [""; 0]
+        );
         assert_eq!(faults("testing/sim.rs", "use crate::vault::V;"), [""; 0]);
         assert_eq!(faults("lib.rs", "pub use crate::vault::V;"), [""; 0]);
         assert_eq!(faults("store/fault.rs", "use crate::testing::R;"), [""; 0]);

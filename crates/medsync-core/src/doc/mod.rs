@@ -13,6 +13,11 @@ pub mod row;
 pub mod shown;
 pub mod state;
 
+#[cfg(test)]
+mod gate_tests;
+#[cfg(test)]
+mod oracle_tests;
+
 pub use decode::decode;
 pub use encode::encode;
 pub use prescan::{MAX_ALL_PREDS, MAX_CHANGE, MAX_DEPS, MAX_OPS, MAX_OTHERS, MAX_PREDS};
@@ -71,8 +76,8 @@ pub enum Fault {
     /// The same change can be written differently.
     #[error("not in canonical form")]
     NotCanonical,
-    /// A change whose dependencies are not there.
-    #[error("dependencies are missing")]
+    /// A change whose dependencies or predecessors are not there.
+    #[error("dependencies or predecessors are missing")]
     Incomplete,
     /// Automerge refused it or failed over it.
     #[error("automerge does not accept it")]

@@ -1,8 +1,8 @@
 //! What a change chunk claims, judged before automerge may act on it.
 //!
-//! Automerge 0.12 believes run lengths: a valid change of 113 bytes makes it allocate gigabytes, and
-//! counters near 2^32 make it panic. So the chunk's header and the lengths in its columns are read
-//! here first, with limits, and in memory that does not depend on what they claim.
+//! Automerge 0.12 believes run lengths: a valid change of 113 bytes makes it allocate gigabytes,
+//! and counters near 2^32 make it panic. So the chunk's header and the lengths in its columns are
+//! read here first, with limits, and in memory that does not depend on what they claim.
 
 use crate::doc::Fault;
 use crate::model::cell::is_key;

@@ -2,69 +2,13 @@
 
 use crate::model::cell::{Atom, Cell};
 use crate::model::json::Json;
-use crate::model::pack::{Interim, pattern_matches};
-use crate::model::policy::{Operation, codes};
-
-/// An order of codes, least first, and where in a value the code stands.
-pub(crate) struct Scale<'a> {
-    pub(crate) order: &'a [String],
-    pub(crate) by: &'a str,
-}
-
-impl Scale<'_> {
-    /// Absence stands lowest; a value whose code nobody foresaw, or that has none, above all.
-    fn place(&self, cell: &Cell) -> usize {
-        let Cell::Put { atom, .. } = cell.standing() else {
-            return 0;
-        };
-        let codes = if self.by.is_empty() {
-            codes(cell.standing())
-        } else {
-            self.codes_at_path(atom)
-        };
-        let place = |code: &String| self.order.iter().position(|o| o == code);
-        let stranger = self.order.len();
-        let places = codes.iter().map(|code| place(code).unwrap_or(stranger));
-        places.max().unwrap_or(stranger) + 1
-    }
-
-    fn codes_at_path(&self, atom: &Atom) -> Vec<String> {
-        let Ok(value) = Json::parse(atom.text().as_bytes()) else {
-            return vec![];
-        };
-        let mut at = vec![&value];
-        for step in self.by.split('.') {
-            at = at
-                .into_iter()
-                .flat_map(|v| {
-                    if v.items().is_empty() {
-                        std::slice::from_ref(v)
-                    } else {
-                        v.items()
-                    }
-                })
-                .flat_map(Json::members)
-                .filter(|(name, _)| pattern_matches(step, name))
-                .map(|(_, value)| value)
-                .collect();
-        }
-        at.into_iter().filter_map(scalar).collect()
-    }
-}
-
-/// The text of a string or boolean.
-fn scalar(value: &Json) -> Option<String> {
-    match value {
-        Json::String(text) => Some(text.to_string()),
-        Json::Bool(b) => Some(b.to_string()),
-        _ => None,
-    }
-}
+use crate::model::pack::{Interim, order_rank};
+use crate::model::policy::Operation;
 
 /// The interim of candidates that differ.
 pub(crate) fn pick(
     interim: Interim,
-    scale: &Scale<'_>,
+    (order, by): (&[String], &str),
     candidates: &[&Operation],
     last_agreed: &dyn Fn() -> Option<Cell>,
 ) -> Option<Cell> {
@@ -74,9 +18,17 @@ pub(crate) fn pick(
         Interim::Union => union(candidates).or_else(last_agreed),
         Interim::Highest | Interim::MostRestrictive => candidates
             .iter()
-            .max_by_key(|c| (scale.place(&c.cell), c.hlc, c.id))
+            .max_by_key(|c| (order_rank(order, by, json(&c.cell).as_ref()), c.hlc, c.id))
             .map(|c| c.cell.clone()),
     }
+}
+
+/// The value of a cell; `None` for a removal. Bound members are an object.
+fn json(cell: &Cell) -> Option<Json> {
+    let Cell::Put { atom, .. } = cell.standing() else {
+        return None;
+    };
+    Json::parse(atom.text().as_bytes()).ok()
 }
 
 /// All candidates' items, each once, in the order of their appearance. `None` for bound members,

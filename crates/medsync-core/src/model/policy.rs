@@ -8,7 +8,7 @@
 //! order of delivery cannot matter.
 
 use crate::model::cell::{Atom, Cell, OpId};
-use crate::model::interim::{self, Scale};
+use crate::model::interim;
 use crate::model::json::Json;
 use crate::model::pack::{Interim, Lattice, PolicyRow, Reopen};
 use crate::time::Timestamp;
@@ -342,7 +342,7 @@ fn settle(
         Verdict::Settled(cell) | Verdict::Contested(cell) => cell.cloned(),
         Verdict::Open(order, by, interim) => {
             let sides: Vec<&Operation> = trusted.iter().map(|c| c.operation).collect();
-            interim::pick(interim, &Scale { order, by }, &sides, last_agreed)
+            interim::pick(interim, (order, by), &sides, last_agreed)
         }
     };
     let differs = |c: &Side<'_>| {
@@ -479,7 +479,7 @@ pub fn code(cell: &Cell) -> Option<String> {
 }
 
 /// All codes of a value: a string or boolean itself, a concept's codings, a coding's code.
-pub(crate) fn codes(cell: &Cell) -> Vec<String> {
+fn codes(cell: &Cell) -> Vec<String> {
     let Cell::Put { atom, .. } = cell else {
         return vec![];
     };

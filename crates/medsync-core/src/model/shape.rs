@@ -130,7 +130,7 @@ fn size(cell: &Cell) -> usize {
 }
 
 /// All members of a field as one atom.
-fn whole(field: &str, members: &[(&str, &Json)]) -> Atom {
+pub(crate) fn whole(field: &str, members: &[(&str, &Json)]) -> Atom {
     match members {
         [(name, value)] if *name == field => Atom::Value(value.text().into()),
         members => Atom::Members(

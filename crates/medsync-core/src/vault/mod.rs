@@ -1,3 +1,108 @@
 //! The vault: one device's encrypted store and engine.
+//!
+//! Start with [`Vault::create`] or [`Vault::open`]; write with [`Vault::edit`] and
+//! [`Vault::import`]; read with [`Vault::read`] and [`Vault::record`]; settle questions with
+//! [`Vault::resolve`]; meet other vaults over a folder with [`Vault::exchange`].
 
+mod commit_row;
+mod core;
+mod deliver;
+mod draft;
+mod enrol;
+pub mod finding;
+mod fold;
+mod import;
+pub mod index;
+mod marks;
+mod open;
+mod people;
+pub mod query;
+mod read;
+mod rejudge;
+mod review;
 pub mod rows;
+mod rules;
+mod seal;
+mod status;
+mod verify;
+mod write;
+
+pub use deliver::Received;
+pub use draft::{Draft, Version};
+pub use import::{ImportReport, Unit};
+pub use open::{Created, NewVault};
+pub use people::PersonInfo;
+pub use read::{Candidate, Event, Question, Record, View};
+pub use review::Decision;
+pub use status::Status;
+pub use verify::VerifyReport;
+
+use crate::env::SharedEnv;
+use crate::error::{Error, Result};
+use crate::ids::{AuthorKey, ReplicaId, WorkspaceId};
+use crate::model::kind::ActivePack;
+use crate::store::Store;
+use crate::vault::core::{Core, Work};
+use crate::vault::write::Signer;
+use std::fmt;
+use std::sync::Arc;
+
+/// An open vault. Dropping it locks it; what was committed is durable already.
+pub struct Vault {
+    store: Store,
+    env: SharedEnv,
+    core: Core,
+    signer: Option<Signer>,
+}
+
+impl fmt::Debug for Vault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Vault")
+            .field("replica", &self.core.meta.replica)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Vault {
+    /// Does one piece of work: durable as a whole, or not at all.
+    fn work<T>(&mut self, job: impl FnOnce(&mut Work, Option<&Signer>) -> Result<T>) -> Result<T> {
+        let txn = self.store.write()?;
+        let mut work = Work::new(txn, self.core.clone(), Arc::clone(&self.env));
+        let done = job(&mut work, self.signer.as_ref())?;
+        self.core = work.finish()?;
+        Ok(done)
+    }
+
+    /// As [`Vault::work`], by the person whose key is unlocked.
+    fn authored<T>(&mut self, job: impl FnOnce(&mut Work, &Signer) -> Result<T>) -> Result<T> {
+        self.work(|work, signer| {
+            let signer = signer.ok_or(Error::Locked("the author's key"))?;
+            work.core.workspace()?;
+            job(work, signer)
+        })
+    }
+
+    /// The workspace, if the vault belongs to one.
+    pub fn workspace(&self) -> Option<(WorkspaceId, &str)> {
+        self.core
+            .meta
+            .workspace
+            .as_ref()
+            .map(|w| (w.id, w.name.as_str()))
+    }
+
+    /// This copy's identity.
+    pub fn replica(&self) -> ReplicaId {
+        self.core.meta.replica
+    }
+
+    /// The pack in force.
+    pub fn pack(&self) -> &Arc<ActivePack> {
+        &self.core.pack
+    }
+
+    /// The person whose key is unlocked.
+    pub fn author(&self) -> Option<AuthorKey> {
+        self.signer.as_ref().map(|s| s.author)
+    }
+}

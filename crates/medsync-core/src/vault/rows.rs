@@ -9,6 +9,9 @@ use crate::ids::{CommitId, DataKeyId, RecordId};
 /// One row: key and value.
 pub type Row = (Vec<u8>, Vec<u8>);
 
+/// Called with key and value of a row; `false` ends the walk.
+pub type Each<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<bool>;
+
 /// Reading rows, inside a read or a write.
 pub trait Rows {
     /// The value of a key.
@@ -16,12 +19,7 @@ pub trait Rows {
 
     /// Calls `each` with the rows of a prefix, in order, from `from` (a full key) on, until it
     /// says `false`.
-    fn scan(
-        &self,
-        prefix: &[u8],
-        from: &[u8],
-        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool>,
-    ) -> Result<()>;
+    fn scan(&self, prefix: &[u8], from: &[u8], each: Each<'_>) -> Result<()>;
 
     /// All rows of a prefix. For prefixes that hold few.
     fn all(&self, prefix: &[u8]) -> Result<Vec<Row>> {
@@ -71,6 +69,17 @@ pub mod kind {
     /// A certificate, revocation or pack in the ledger, by its place.
     pub const ITEM: u8 = b'm';
 }
+
+/// Kinds of rows that follow from the ledger.
+pub const DERIVED: [u8; 7] = [
+    kind::STATE,
+    kind::VIEW,
+    kind::QUESTION,
+    kind::PENDING,
+    kind::INDEX,
+    kind::RULE,
+    kind::ITEM,
+];
 
 /// `M` + name.
 pub fn meta(name: &str) -> Vec<u8> {
@@ -125,4 +134,17 @@ pub fn patient_key(patient: Option<&RecordId>, id: Option<&DataKeyId>) -> Vec<u8
     let patient = patient.map_or("", RecordId::as_str).as_bytes();
     let id = id.map_or(&[][..], |id| &id.0);
     [&[kind::PATIENT_KEY][..], patient, &[0], id].concat()
+}
+
+/// The first key after all that start with a prefix. Prefixes start with a row's kind, which is
+/// ASCII, so there always is one.
+pub fn after(prefix: &[u8]) -> Vec<u8> {
+    let mut after = prefix.to_vec();
+    while after.last() == Some(&u8::MAX) {
+        after.pop();
+    }
+    if let Some(last) = after.last_mut() {
+        *last += 1;
+    }
+    after
 }

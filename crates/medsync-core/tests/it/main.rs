@@ -1,5 +1,6 @@
-//! Tests of the public names.
+//! Tests from outside: only public names.
 
+mod crash;
 mod interims;
 mod long_records;
 mod merge_policies;

@@ -1,0 +1,464 @@
+//! Membership: who had authority where, as a pure function of the delivered set.
+//!
+//! Nothing here refuses data. The answer depends on which items were delivered and by which
+//! commits, never on the order. Three rules:
+//!
+//! - A certificate counts if the authority signed it, or an admin did whose own certificate counts
+//!   and had not expired at the time of the commit that carries it. What an admin signs counts only
+//!   when the admin's own commit carries it: so a cut of the admin's chain cuts it too.
+//! - A revocation counts by the same rule. The authority's count first; those of admins are
+//!   taken in the order of their commits' times, and one whose issuer turns out to be cut off
+//!   before it falls out again.
+//! - A revoked key stays revoked. Whoever comes back gets a new one.
+
+use crate::error::Result;
+use crate::ids::{AuthorKey, ChainId, DeviceKey, ReplicaId, WorkspaceId};
+use crate::ledger::certificate::{Certificate, Role, Subject, workspace_id};
+use crate::ledger::entry::ItemKind;
+use crate::ledger::revocation::Revocation;
+use crate::phi::Phi;
+use crate::time::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How long before the end of a certificate it warns, in milliseconds.
+pub const WARN_BEFORE_MS: i64 = 30 * 24 * 3_600_000;
+
+/// The commit that brought an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Carrier {
+    /// Its time.
+    pub hlc: Timestamp,
+    /// Its chain.
+    pub chain: ChainId,
+    /// Its place in the chain.
+    pub seq: u64,
+}
+
+/// A certificate or revocation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MemberItem {
+    /// A certificate.
+    Certificate(Certificate),
+    /// A revocation.
+    Revocation(Revocation),
+}
+
+impl MemberItem {
+    /// Reads an item of a commit; `None` for one that is not about membership.
+    ///
+    /// # Errors
+    /// [`Error::Integrity`](crate::error::Error::Integrity) for a malformed or forged one.
+    pub fn parse(kind: ItemKind, bytes: &[u8]) -> Result<Option<Self>> {
+        match kind {
+            ItemKind::CERTIFICATE => Certificate::parse(bytes).map(Self::Certificate).map(Some),
+            ItemKind::REVOCATION => Revocation::parse(bytes).map(Self::Revocation).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// What it is, for a commit's entry.
+    pub const fn kind(&self) -> ItemKind {
+        match self {
+            Self::Certificate(_) => ItemKind::CERTIFICATE,
+            Self::Revocation(_) => ItemKind::REVOCATION,
+        }
+    }
+
+    /// Its bytes.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Certificate(c) => c.bytes(),
+            Self::Revocation(r) => r.bytes(),
+        }
+    }
+
+    const fn workspace(&self) -> &WorkspaceId {
+        match self {
+            Self::Certificate(c) => &c.terms().workspace,
+            Self::Revocation(r) => &r.terms().workspace,
+        }
+    }
+}
+
+/// What an author's commit had at its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// Authority, in these roles.
+    Entitled(BTreeSet<Role>),
+    /// None: the author's key was revoked and this commit lies after the cut.
+    Revoked {
+        /// The last place of the chain that still counts.
+        last_accepted: u64,
+    },
+    /// None: no certificate that counts has been delivered.
+    Uncertified,
+}
+
+impl Standing {
+    /// Whether the commit has authority in this role.
+    pub fn has(&self, role: Role) -> bool {
+        matches!(self, Self::Entitled(roles) if roles.contains(&role))
+    }
+}
+
+/// A person with a certificate that counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Person {
+    /// The person's key.
+    pub key: AuthorKey,
+    /// The person's name, by the newest certificate.
+    pub name: Phi<String>,
+    /// All roles certified.
+    pub roles: BTreeSet<Role>,
+    /// Whether the key is revoked.
+    pub revoked: bool,
+}
+
+/// A device with a certificate that counts and no revocation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// The device's key.
+    pub key: DeviceKey,
+    /// The X25519 key to seal for it, by the newest certificate.
+    pub recipient: Option<[u8; 32]>,
+    /// The device's name, by the newest certificate.
+    pub name: Phi<String>,
+    /// All roles certified.
+    pub roles: BTreeSet<Role>,
+}
+
+/// A certificate that ends soon or has ended, with nothing to take its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warning {
+    /// Whose.
+    pub subject: Subject,
+    /// The subject's name.
+    pub name: Phi<String>,
+    /// When it ends or ended.
+    pub expires_ms: i64,
+    /// Whether it has ended.
+    pub expired: bool,
+}
+
+impl Person {
+    fn new(key: AuthorKey, revoked: bool) -> Self {
+        Self {
+            key,
+            name: Phi::default(),
+            roles: BTreeSet::new(),
+            revoked,
+        }
+    }
+}
+
+impl Device {
+    fn new(key: DeviceKey) -> Self {
+        Self {
+            key,
+            recipient: None,
+            name: Phi::default(),
+            roles: BTreeSet::new(),
+        }
+    }
+}
+
+type Key = [u8; 32];
+/// Last accepted place by replica, of every revoked key.
+type Cuts = BTreeMap<Key, BTreeMap<ReplicaId, u64>>;
+/// An item's place in the set: its carrier first, so that iterating goes by time.
+type Place = (Carrier, Key);
+
+/// Who belongs to a workspace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Membership {
+    authority: Key,
+    workspace: WorkspaceId,
+    items: BTreeMap<Place, MemberItem>,
+    /// Certificates that count, oldest first.
+    certificates: Vec<Certificate>,
+    people: BTreeMap<AuthorKey, Person>,
+    devices: BTreeMap<DeviceKey, Device>,
+    cuts: Cuts,
+}
+
+impl Membership {
+    /// The membership of an authority's workspace, with nobody in it yet.
+    pub fn new(authority: [u8; 32]) -> Self {
+        Self {
+            authority,
+            workspace: workspace_id(&authority),
+            items: BTreeMap::new(),
+            certificates: Vec::new(),
+            people: BTreeMap::new(),
+            devices: BTreeMap::new(),
+            cuts: BTreeMap::new(),
+        }
+    }
+
+    /// The workspace.
+    pub const fn workspace(&self) -> &WorkspaceId {
+        &self.workspace
+    }
+
+    /// The authority's public key.
+    pub const fn authority(&self) -> &[u8; 32] {
+        &self.authority
+    }
+
+    /// Adds delivered items. One of another workspace counts for nothing.
+    pub fn extend(&mut self, items: impl IntoIterator<Item = (MemberItem, Carrier)>) {
+        for (item, carrier) in items {
+            if *item.workspace() == self.workspace {
+                let place = (carrier, *blake3::hash(item.bytes()).as_bytes());
+                self.items.insert(place, item);
+            }
+        }
+        self.judge();
+    }
+
+    /// Every item with its carrier, oldest first: what a newcomer needs.
+    pub fn items(&self) -> impl Iterator<Item = (&MemberItem, &Carrier)> {
+        self.items
+            .iter()
+            .map(|((carrier, _), item)| (item, carrier))
+    }
+
+    /// What a commit at a place of a chain has.
+    pub fn role_of(&self, chain: &ChainId, seq: u64) -> Standing {
+        let key = chain.author.0;
+        let last_accepted = last_accepted(&self.cuts, &key, &chain.replica);
+        if seq > last_accepted {
+            return Standing::Revoked { last_accepted };
+        }
+        if key == self.authority {
+            return Standing::Entitled(BTreeSet::from([Role::Admin]));
+        }
+        match self.people.get(&chain.author) {
+            Some(person) => Standing::Entitled(person.roles.clone()),
+            None => Standing::Uncertified,
+        }
+    }
+
+    /// Everybody who was ever admitted, revoked or not.
+    pub fn people(&self) -> impl Iterator<Item = &Person> {
+        self.people.values()
+    }
+
+    /// The devices that belong to the workspace now.
+    pub fn devices(&self) -> impl Iterator<Item = &Device> {
+        self.devices.values()
+    }
+
+    /// Whether a device belongs to the workspace now. Sessions with others are refused.
+    pub fn is_current_device(&self, key: &DeviceKey) -> bool {
+        self.devices.contains_key(key)
+    }
+
+    /// The name of a person or device, by the newest certificate; revoked keys keep theirs.
+    pub fn name_of(&self, key: &[u8; 32]) -> Option<&Phi<String>> {
+        let mut newest = self.certificates.iter().rev();
+        newest
+            .find(|c| c.terms().subject.key() == key)
+            .map(|c| &c.terms().name)
+    }
+
+    /// Certificates that end within [`WARN_BEFORE_MS`] or have ended, unless another one of the
+    /// same subject grants as much for longer.
+    pub fn warnings(&self, now_ms: i64) -> Vec<Warning> {
+        let mut out = Vec::new();
+        for terms in self.certificates.iter().map(Certificate::terms) {
+            let Some(expires_ms) = terms.expires_ms else {
+                continue;
+            };
+            let renewed = self
+                .certificates
+                .iter()
+                .map(Certificate::terms)
+                .any(|other| {
+                    other.subject.key() == terms.subject.key()
+                        && other.roles.is_superset(&terms.roles)
+                        && other.expires_ms.is_none_or(|ms| ms > expires_ms)
+                });
+            let soon = expires_ms <= now_ms.saturating_add(WARN_BEFORE_MS);
+            if soon && !renewed && !self.cuts.contains_key(terms.subject.key()) {
+                out.push(Warning {
+                    subject: terms.subject,
+                    name: terms.name.clone(),
+                    expires_ms,
+                    expired: expires_ms <= now_ms,
+                });
+            }
+        }
+        out
+    }
+}
+
+// How items are judged.
+impl Membership {
+    fn judge(&mut self) {
+        let accepted = self.accepted_revocations();
+        self.cuts = cuts_of(accepted.values().copied());
+        let mut counted: Vec<(Timestamp, Place)> = self
+            .counted(&self.cuts)
+            .into_iter()
+            .map(|(place, certificate)| (certificate.terms().issued, place))
+            .collect();
+        counted.sort_by_key(|(issued, (carrier, hash))| (*issued, *hash, *carrier));
+        // One certificate may have come by several commits.
+        counted.dedup_by_key(|(_, (_, hash))| *hash);
+        let get = |(_, place): (Timestamp, Place)| match self.items.get(&place) {
+            Some(MemberItem::Certificate(certificate)) => Some(certificate.clone()),
+            _ => None,
+        };
+        self.certificates = counted.into_iter().filter_map(get).collect();
+        self.people.clear();
+        self.devices.clear();
+        for terms in self.certificates.iter().map(Certificate::terms) {
+            let revoked = self.cuts.contains_key(terms.subject.key());
+            match terms.subject {
+                Subject::Person(key) => {
+                    let fresh = Person::new(key, revoked);
+                    let person = self.people.entry(key).or_insert(fresh);
+                    person.name = terms.name.clone();
+                    person.roles.extend(&terms.roles);
+                }
+                Subject::Device { key, recipient } if !revoked => {
+                    let device = self.devices.entry(key).or_insert_with(|| Device::new(key));
+                    device.recipient = recipient;
+                    device.name = terms.name.clone();
+                    device.roles.extend(&terms.roles);
+                }
+                Subject::Device { .. } => {}
+            }
+        }
+    }
+
+    /// The certificates that count under these cuts: what the authority reaches through admins.
+    fn counted(&self, cuts: &Cuts) -> BTreeMap<Place, &Certificate> {
+        let mut by_issuer: BTreeMap<Key, Vec<(Place, &Certificate)>> = BTreeMap::new();
+        for (place, item) in &self.items {
+            if let MemberItem::Certificate(certificate) = item {
+                by_issuer
+                    .entry(*certificate.issuer())
+                    .or_default()
+                    .push((*place, certificate));
+            }
+        }
+        let issued_by = |key: &Key| by_issuer.get(key).map_or(&[][..], Vec::as_slice);
+        let mut counted: BTreeMap<Place, &Certificate> =
+            issued_by(&self.authority).iter().copied().collect();
+        let mut next: Vec<&Certificate> = counted.values().copied().collect();
+        while let Some(admin) = next.pop() {
+            for (place, certificate) in issued_by(admin.terms().subject.key()) {
+                let (carrier, _) = place;
+                if vouches(admin, carrier, cuts) && !counted.contains_key(place) {
+                    counted.insert(*place, certificate);
+                    next.push(certificate);
+                }
+            }
+        }
+        counted
+    }
+
+    fn accepted_revocations(&self) -> BTreeMap<Place, &Revocation> {
+        let all = self.items.iter().filter_map(|(place, item)| match item {
+            MemberItem::Revocation(revocation) => Some((*place, revocation)),
+            MemberItem::Certificate(_) => None,
+        });
+        let (first, others): (BTreeMap<_, _>, Vec<_>) = {
+            let (a, b): (Vec<_>, Vec<_>) = all.partition(|(_, r)| *r.issuer() == self.authority);
+            (a.into_iter().collect(), b)
+        };
+        let mut fallen = BTreeSet::new();
+        // Each round lets one more fall for good, so this ends.
+        loop {
+            let mut accepted = first.clone();
+            let mut judged = self.judged(&accepted, None);
+            for (place, revocation) in &others {
+                if !fallen.contains(place) && judged.stands(place, revocation) {
+                    accepted.insert(*place, revocation);
+                    judged = self.judged(&accepted, None);
+                }
+            }
+            // None is held against itself: an admin may revoke the own lost key.
+            let falls = others.iter().find(|(place, revocation)| {
+                accepted.contains_key(place)
+                    && !self
+                        .judged(&accepted, Some(place))
+                        .stands(place, revocation)
+            });
+            match falls {
+                Some((place, _)) => fallen.insert(*place),
+                None => return accepted,
+            };
+        }
+    }
+
+    /// What counts under these revocations, `but` one.
+    fn judged(&self, accepted: &BTreeMap<Place, &Revocation>, but: Option<&Place>) -> Judged<'_> {
+        let beside = accepted.iter().filter(|(place, _)| Some(*place) != but);
+        let cuts = cuts_of(beside.map(|(_, revocation)| *revocation));
+        let mut admins: BTreeMap<Key, Vec<&Certificate>> = BTreeMap::new();
+        for certificate in self.counted(&cuts).into_values() {
+            admins
+                .entry(*certificate.terms().subject.key())
+                .or_default()
+                .push(certificate);
+        }
+        Judged { cuts, admins }
+    }
+}
+
+/// What counts under a set of revocations.
+struct Judged<'a> {
+    cuts: Cuts,
+    admins: BTreeMap<Key, Vec<&'a Certificate>>,
+}
+
+impl Judged<'_> {
+    fn stands(&self, (carrier, _): &Place, revocation: &Revocation) -> bool {
+        let certificates = self.admins.get(revocation.issuer());
+        certificates.is_some_and(|c| c.iter().any(|admin| vouches(admin, carrier, &self.cuts)))
+    }
+}
+
+/// Whether what this subject signed counts when `carrier` carries it.
+fn vouches(admin: &Certificate, carrier: &Carrier, cuts: &Cuts) -> bool {
+    let terms = admin.terms();
+    let Subject::Person(key) = terms.subject else {
+        return false;
+    };
+    terms.roles.contains(&Role::Admin)
+        && carrier.chain.author == key
+        && terms.expires_ms.is_none_or(|ms| carrier.hlc.ms() < ms)
+        && carrier.seq <= last_accepted(cuts, &key.0, &carrier.chain.replica)
+}
+
+fn last_accepted(cuts: &Cuts, key: &Key, replica: &ReplicaId) -> u64 {
+    match cuts.get(key) {
+        None => u64::MAX,
+        Some(by_replica) => by_replica.get(replica).copied().unwrap_or(0),
+    }
+}
+
+/// The strictest reading of all revocations: the lowest cut, and none where one names none.
+fn cuts_of<'a>(revocations: impl Iterator<Item = &'a Revocation>) -> Cuts {
+    let mut out = Cuts::new();
+    for terms in revocations.map(Revocation::terms) {
+        match out.get_mut(&terms.subject) {
+            None => {
+                out.insert(terms.subject, terms.cuts.clone());
+            }
+            Some(cuts) => {
+                cuts.retain(|replica, seq| match terms.cuts.get(replica) {
+                    Some(cut) => {
+                        *seq = (*seq).min(*cut);
+                        true
+                    }
+                    None => false,
+                });
+            }
+        }
+    }
+    out
+}

@@ -1,0 +1,18 @@
+//! The ledger's rules: commits, batches, certificates. Pure: bytes in, bytes out.
+
+mod armor;
+pub mod batch;
+mod cbor;
+pub mod certificate;
+pub mod commit;
+mod cose;
+pub mod enrol;
+pub mod entry;
+pub mod equivocation;
+pub mod membership;
+pub mod merkle;
+pub mod revocation;
+pub mod wire;
+
+#[cfg(test)]
+mod tests;

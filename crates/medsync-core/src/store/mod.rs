@@ -1,0 +1,381 @@
+//! The vault's file on disk: an ordered, encrypted map of bytes with transactions.
+//!
+//! The only module that names redb. Every commit is durable when it returns; a failed one stops the
+//! store, because what a failed sync left on the disk is anybody's guess.
+
+mod fail;
+#[cfg(any(test, feature = "testing"))]
+pub mod fault;
+mod file;
+mod page_cipher;
+#[cfg(test)]
+mod tests;
+mod txn;
+
+pub use file::{DATA_FILE, KEY_FILE, LOCK_FILE};
+pub use redb::StorageBackend;
+pub use txn::{Entries, ReadTxn, WriteTxn};
+
+use crate::crypto::keyfile::{KEY_FILE_MAX, KeyFile};
+use crate::crypto::{Kdf, RootKey, Suite, Words};
+use crate::env::SharedEnv;
+use crate::error::{Error, Result};
+use fail::{from_redb, stopped};
+use page_cipher::PageCipher;
+use redb::backends::FileBackend;
+use redb::{Database, Durability, ReadableDatabase as _, TableDefinition};
+use std::fmt;
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Everything is in one table: each table more costs 150 us a commit.
+const TABLE: TableDefinition<'static, &'static [u8], &'static [u8]> = TableDefinition::new("m");
+
+const STOPPED: &str = "the store stopped after a failure; open the vault again";
+
+/// How a vault is unlocked.
+#[derive(Clone, Copy)]
+pub enum Unlock<'a> {
+    /// By passphrase.
+    Passphrase(&'a str),
+    /// By the 24 recovery words.
+    Recovery(&'a Words),
+    /// By the root itself, which the host kept (Keychain, DPAPI, Keystore).
+    Root(&'a RootKey),
+}
+
+// By hand: a derived one would print the passphrase.
+impl fmt::Debug for Unlock<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Passphrase(_) => "Passphrase(hidden)",
+            Self::Recovery(_) => "Recovery(hidden)",
+            Self::Root(_) => "Root(hidden)",
+        })
+    }
+}
+
+/// Settings that change speed and memory, never the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tuning {
+    /// Most memory for decrypted pages, in bytes.
+    pub cache_bytes: usize,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            cache_bytes: 32 * 1024 * 1024,
+        }
+    }
+}
+
+/// An open vault file. Dropping it closes it; transactions that live on then fail.
+pub struct Store {
+    // First, so that it closes before the lock goes.
+    db: Database,
+    root: RootKey,
+    stopped: Arc<AtomicBool>,
+    env: SharedEnv,
+    home: Option<Home>,
+}
+
+/// Where a store lives that is not in memory.
+struct Home {
+    dir: PathBuf,
+    keys: Mutex<KeyFile>,
+    _lock: File,
+}
+
+impl Store {
+    /// Makes a new vault in a folder that has none, and opens it.
+    ///
+    /// A crash before this returns leaves no vault: the next `create` starts over.
+    pub fn create(
+        dir: &Path,
+        env: SharedEnv,
+        passphrase: &str,
+        suite: Suite,
+        kdf: Kdf,
+        words: &Words,
+    ) -> Result<Self> {
+        file::make_dir(dir)?;
+        let lock = file::lock(dir)?;
+        refuse_existing(dir)?;
+        let (keys, root) = KeyFile::create(&*env, suite, passphrase, kdf, words)?;
+        file::write_new(dir, KEY_FILE, &keys.to_bytes())?;
+        create_data(dir, &env, &keys, &root)?;
+        file::rename_new(dir, DATA_FILE)?;
+        // The key file last: with it the vault exists.
+        file::rename_new(dir, KEY_FILE)?;
+        Self::open_files(dir, env, keys, root, lock, Tuning::default())
+    }
+
+    /// Opens a vault, checking all of it, with the default settings.
+    pub fn open(dir: &Path, env: SharedEnv, unlock: Unlock<'_>) -> Result<Self> {
+        Self::open_with(dir, env, unlock, Tuning::default())
+    }
+
+    /// Opens a vault, checking all of it.
+    ///
+    /// `Error::Busy` if another process has it open, `Error::WrongSecret` if `unlock` is not its
+    /// own, `Error::Integrity` if its files are damaged or do not belong together.
+    pub fn open_with(
+        dir: &Path,
+        env: SharedEnv,
+        unlock: Unlock<'_>,
+        tuning: Tuning,
+    ) -> Result<Self> {
+        // Asked first: looking for a vault must not leave a lock file where there is none.
+        read_keys(dir)?;
+        let lock = file::lock(dir)?;
+        let keys = read_keys(dir)?;
+        let root = match unlock {
+            Unlock::Passphrase(passphrase) => keys.unlock_passphrase(passphrase)?,
+            Unlock::Recovery(words) => keys.unlock_recovery(words)?,
+            Unlock::Root(root) => {
+                keys.check_root(root)?;
+                RootKey::fill_with(|out| out.copy_from_slice(root.expose()))
+            }
+        };
+        file::remove_leftovers(dir);
+        Self::open_files(dir, env, keys, root, lock, tuning)
+    }
+
+    fn open_files(
+        dir: &Path,
+        env: SharedEnv,
+        keys: KeyFile,
+        root: RootKey,
+        lock: File,
+        tuning: Tuning,
+    ) -> Result<Self> {
+        let backend = file_backend(file::open_data(dir)?)?;
+        let key = keys.page_key(&root)?;
+        let cipher = PageCipher::open(backend, env.clone(), keys.suite(), &key, *keys.file_id())?;
+        let home = Home {
+            dir: dir.to_owned(),
+            keys: Mutex::new(keys),
+            _lock: lock,
+        };
+        Self::finish(open_db(cipher, tuning)?, env, root, Some(home))
+    }
+
+    /// A store over any backend, made if that is empty: for tests and simulations. It has no key
+    /// file; its page key comes from the root.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn open_on(
+        backend: impl StorageBackend,
+        env: SharedEnv,
+        root: RootKey,
+        suite: Suite,
+        tuning: Tuning,
+    ) -> Result<Self> {
+        let key = root.derive("medsync v1 page key of a test");
+        let id = [7; 16];
+        let empty = backend
+            .len()
+            .map_err(|e| Error::io("asking for a length", &e))?
+            == 0;
+        let db = if empty {
+            let cipher = PageCipher::create(backend, env.clone(), suite, &key, id)?;
+            let db = open_db(cipher, tuning)?;
+            create_table(&db)?;
+            db
+        } else {
+            let cipher = PageCipher::open(backend, env.clone(), suite, &key, id)?;
+            open_db(cipher, tuning)?
+        };
+        Self::finish(db, env, root, None)
+    }
+
+    /// A store in memory, for tests and simulations.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn in_memory(env: SharedEnv) -> Result<Self> {
+        let root = RootKey::random(&*env);
+        let backend = redb::backends::InMemoryBackend::new();
+        Self::open_on(backend, env, root, Suite::default(), Tuning::default())
+    }
+
+    fn finish(db: Database, env: SharedEnv, root: RootKey, home: Option<Home>) -> Result<Self> {
+        let store = Self {
+            db,
+            root,
+            stopped: Arc::default(),
+            env,
+            home,
+        };
+        // The table is missing in files that are whole but not ours.
+        drop(store.read()?);
+        Ok(store)
+    }
+
+    /// A view of the last commit, which later ones do not change.
+    pub fn read(&self) -> Result<ReadTxn> {
+        self.check()?;
+        let txn = self
+            .db
+            .begin_read()
+            .map_err(|e| from_redb("starting to read", e))?;
+        let table = txn
+            .open_table(TABLE)
+            .map_err(|e| from_redb("starting to read", e))?;
+        Ok(ReadTxn::new(table))
+    }
+
+    /// The one transaction that may write; waits for another one to end. Dropping it forgets it.
+    pub fn write(&self) -> Result<WriteTxn> {
+        self.check()?;
+        let mut txn = self
+            .db
+            .begin_write()
+            .map_err(|e| from_redb("starting to write", e))?;
+        // Another thread may have failed while this one waited.
+        self.check()?;
+        make_strict(&mut txn)?;
+        let base = self.read()?;
+        Ok(WriteTxn::new(txn, base, self.stopped.clone()))
+    }
+
+    /// Stops the store: nothing is read or written any more until it is opened again. For a caller
+    /// that found an invariant broken.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.stopped.load(Ordering::Acquire) {
+            return Err(stopped(STOPPED));
+        }
+        Ok(())
+    }
+
+    /// The vault's root key, from which other keys are derived.
+    pub const fn root(&self) -> &RootKey {
+        &self.root
+    }
+
+    /// The vault's id, if it has files.
+    pub fn vault_id(&self) -> Option<[u8; 16]> {
+        let home = self.home.as_ref()?;
+        let keys = home.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(*keys.vault_id())
+    }
+
+    /// Puts a new passphrase in place of the old one; durable when it returns, and quick whatever
+    /// the vault's size.
+    pub fn change_passphrase(&self, passphrase: &str, kdf: Kdf) -> Result<()> {
+        self.change_keys(|keys| keys.change_passphrase(&*self.env, &self.root, passphrase, kdf))
+    }
+
+    /// Puts new recovery words in place of the old ones; durable when it returns.
+    pub fn new_recovery(&self, words: &Words) -> Result<()> {
+        self.change_keys(|keys| keys.new_recovery(&*self.env, &self.root, words))
+    }
+
+    fn change_keys(&self, change: impl FnOnce(&mut KeyFile) -> Result<()>) -> Result<()> {
+        const WHAT: Error = Error::invalid("a store without files has no passphrase");
+        let home = self.home.as_ref().ok_or(WHAT)?;
+        let mut keys = home.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut changed = keys.clone();
+        change(&mut changed)?;
+        file::write_new(&home.dir, KEY_FILE, &changed.to_bytes())?;
+        file::rename_new(&home.dir, KEY_FILE)?;
+        *keys = changed;
+        Ok(())
+    }
+
+    /// Gives space that deleted entries took back to the system. Needs the store for itself.
+    pub fn compact(&mut self) -> Result<()> {
+        self.check()?;
+        match self.db.compact() {
+            Ok(_) => Ok(()),
+            Err(redb::CompactionError::Storage(e)) => {
+                self.stop();
+                Err(from_redb("compacting", e))
+            }
+            Err(_) => Err(Error::invalid(
+                "compacting needs the vault for itself; end what reads it and try again",
+            )),
+        }
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("stopped", &self.stopped)
+            .finish_non_exhaustive()
+    }
+}
+
+fn read_keys(dir: &Path) -> Result<KeyFile> {
+    let bytes = file::read_limited(dir, KEY_FILE, KEY_FILE_MAX)?;
+    KeyFile::from_bytes(&bytes.ok_or(Error::NotFound("vault"))?)
+}
+
+/// A vault is never overwritten, nor is a data file whose key file somebody lost.
+fn refuse_existing(dir: &Path) -> Result<()> {
+    if dir.join(KEY_FILE).exists() {
+        return Err(Error::invalid("a vault is in this folder already; open it"));
+    }
+    // An interrupted `create` leaves the key file under its temporary name.
+    let interrupted = file::new_path(dir, KEY_FILE).exists();
+    if dir.join(DATA_FILE).exists() && !interrupted {
+        return Err(Error::invalid(
+            "a data file without its key file is in this folder; bring the key file back",
+        ));
+    }
+    Ok(())
+}
+
+fn create_data(dir: &Path, env: &SharedEnv, keys: &KeyFile, root: &RootKey) -> Result<()> {
+    let backend = file_backend(file::create_new(dir, DATA_FILE)?)?;
+    let key = keys.page_key(root)?;
+    let cipher = PageCipher::create(backend, env.clone(), keys.suite(), &key, *keys.file_id())?;
+    let db = open_db(cipher, Tuning::default())?;
+    create_table(&db)?;
+    db.close()
+        .map_err(|e| from_redb("creating the data file", e))
+}
+
+fn file_backend(file: File) -> Result<FileBackend> {
+    FileBackend::new(file).map_err(|e| from_redb("opening the data file", e))
+}
+
+fn create_table(db: &Database) -> Result<()> {
+    const WHAT: &str = "creating the data file";
+    let mut txn = db.begin_write().map_err(|e| from_redb(WHAT, e))?;
+    make_strict(&mut txn)?;
+    drop(txn.open_table(TABLE).map_err(|e| from_redb(WHAT, e))?);
+    txn.commit().map_err(|e| from_redb(WHAT, e))
+}
+
+/// With two phases a crash never leaves pages to be judged by their checksums: those are not keyed,
+/// and a page that does not verify would stop recovery.
+fn make_strict(txn: &mut redb::WriteTransaction) -> Result<()> {
+    txn.set_durability(Durability::Immediate)
+        .map_err(|_| stopped("starting to write"))?;
+    txn.set_two_phase_commit(true);
+    Ok(())
+}
+
+/// Opens with redb's checksum tree verified from its root: that root is in the newest header, so a
+/// page that was put back from an older state is found, though it decrypts.
+fn open_db<B: StorageBackend>(cipher: PageCipher<B>, tuning: Tuning) -> Result<Database> {
+    let open = || {
+        redb::Builder::new()
+            .set_cache_size(tuning.cache_bytes)
+            .set_check_integrity_on_open(true)
+            .create_with_backend(cipher)
+    };
+    // redb may panic over a file that contradicts itself (its documentation says so); our callers
+    // are promised an error. Nothing that the closure touched is used afterwards.
+    match catch_unwind(AssertUnwindSafe(open)) {
+        Ok(opened) => opened.map_err(|e| from_redb("opening the data file", e)),
+        Err(_) => Err(Error::integrity("the data file contradicts itself")),
+    }
+}

@@ -1,0 +1,338 @@
+//! Transactions and what they list.
+
+use super::fail::{from_redb, stopped};
+use super::{STOPPED, TABLE};
+use crate::error::Result;
+use redb::{Range, ReadOnlyTable, WriteTransaction};
+use std::collections::{BTreeMap, btree_map};
+use std::fmt;
+use std::ops::Bound;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+type Table = ReadOnlyTable<&'static [u8], &'static [u8]>;
+type Pair = (Vec<u8>, Vec<u8>);
+/// What a transaction will write: a value, or nothing for a deletion.
+type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+type Change<'a> = (&'a Vec<u8>, &'a Option<Vec<u8>>);
+
+/// A view of one commit. Later commits do not change it.
+pub struct ReadTxn {
+    table: Table,
+}
+
+impl ReadTxn {
+    pub(super) const fn new(table: Table) -> Self {
+        Self { table }
+    }
+
+    /// The value of a key.
+    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        self.with(key, <[u8]>::to_vec)
+    }
+
+    /// What `f` makes of a key's value, which is not copied.
+    pub fn with<R>(&self, key: &[u8], f: impl FnOnce(&[u8]) -> R) -> Result<Option<R>> {
+        let found = self.table.get(key).map_err(|e| from_redb("reading", e))?;
+        Ok(found.map(|value| f(value.value())))
+    }
+
+    /// Entries whose keys start with `prefix`, in order; `.rev()` for the other way.
+    pub fn prefix(&self, prefix: &[u8]) -> Result<Entries<'static>> {
+        self.entries(prefix, after_prefix(prefix).as_deref())
+    }
+
+    /// Entries from `start` up to but without `end`, in order; `.rev()` for the other way.
+    pub fn range(&self, start: &[u8], end: &[u8]) -> Result<Entries<'static>> {
+        self.entries(start, Some(end))
+    }
+
+    fn entries(&self, start: &[u8], end: Option<&[u8]>) -> Result<Entries<'static>> {
+        let Some(bounds) = bounds(start, end) else {
+            return Ok(Entries(Source::Nothing));
+        };
+        let range = self.table.range::<&[u8]>(bounds);
+        let range = range.map_err(|e| from_redb("reading", e))?;
+        Ok(Entries(Source::Stored(Box::new(range))))
+    }
+}
+
+impl fmt::Debug for ReadTxn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ReadTxn")
+    }
+}
+
+/// The one transaction that may write. It reads what it wrote; nobody else does before `commit`.
+///
+/// Changes wait in memory until then and reach the tree in key order, which touches each of its
+/// pages once.
+pub struct WriteTxn {
+    txn: WriteTransaction,
+    base: ReadTxn,
+    changes: Changes,
+    stopped: Arc<AtomicBool>,
+}
+
+impl WriteTxn {
+    pub(super) const fn new(
+        txn: WriteTransaction,
+        base: ReadTxn,
+        stopped: Arc<AtomicBool>,
+    ) -> Self {
+        Self {
+            txn,
+            base,
+            changes: BTreeMap::new(),
+            stopped,
+        }
+    }
+
+    /// The value of a key, as this transaction would leave it.
+    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        self.with(key, <[u8]>::to_vec)
+    }
+
+    /// What `f` makes of a key's value, which is not copied.
+    pub fn with<R>(&self, key: &[u8], f: impl FnOnce(&[u8]) -> R) -> Result<Option<R>> {
+        match self.changes.get(key) {
+            Some(change) => Ok(change.as_deref().map(f)),
+            None => self.base.with(key, f),
+        }
+    }
+
+    /// Entries whose keys start with `prefix`, in order; `.rev()` for the other way.
+    pub fn prefix(&self, prefix: &[u8]) -> Result<Entries<'_>> {
+        self.entries(prefix, after_prefix(prefix).as_deref())
+    }
+
+    /// Entries from `start` up to but without `end`, in order; `.rev()` for the other way.
+    pub fn range(&self, start: &[u8], end: &[u8]) -> Result<Entries<'_>> {
+        self.entries(start, Some(end))
+    }
+
+    fn entries(&self, start: &[u8], end: Option<&[u8]>) -> Result<Entries<'_>> {
+        let stored = self.base.entries(start, end)?;
+        let (Some(bounds), Entries(Source::Stored(stored))) = (bounds(start, end), stored) else {
+            return Ok(Entries(Source::Nothing));
+        };
+        Ok(Entries(Source::Merged(Box::new(Merged {
+            stored: Ends::new(*stored),
+            changed: Ends::new(self.changes.range::<[u8], _>(bounds)),
+        }))))
+    }
+
+    /// Sets a key's value.
+    pub fn put(&mut self, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) {
+        self.changes.insert(key.into(), Some(value.into()));
+    }
+
+    /// Removes a key, if it is there.
+    pub fn delete(&mut self, key: impl Into<Vec<u8>>) {
+        self.changes.insert(key.into(), None);
+    }
+
+    /// Makes all of it durable and visible, or none of it. An error stops the store.
+    pub fn commit(self) -> Result<()> {
+        let Self {
+            txn,
+            base,
+            changes,
+            stopped: flag,
+        } = self;
+        // Before anything is freed: this view would keep the pages that the commit replaces.
+        drop(base);
+        if flag.load(Ordering::Acquire) {
+            return Err(stopped(STOPPED));
+        }
+        let done = apply(&txn, &changes)
+            .and_then(|()| txn.commit().map_err(|e| from_redb("committing", e)));
+        if done.is_err() {
+            flag.store(true, Ordering::Release);
+        }
+        done
+    }
+}
+
+impl fmt::Debug for WriteTxn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "WriteTxn({} changes)", self.changes.len())
+    }
+}
+
+fn apply(txn: &WriteTransaction, changes: &Changes) -> Result<()> {
+    let mut table = txn
+        .open_table(TABLE)
+        .map_err(|e| from_redb("committing", e))?;
+    for (key, change) in changes {
+        let key = key.as_slice();
+        match change {
+            Some(value) => table.insert(key, value.as_slice()).map(drop),
+            None => table.remove(key).map(drop),
+        }
+        .map_err(|e| from_redb("committing", e))?;
+    }
+    Ok(())
+}
+
+/// The first key after all that start with `prefix`; `None` if no key can be.
+fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
+    let last = prefix.iter().rposition(|b| *b != u8::MAX)?;
+    let mut after = prefix[..=last].to_vec();
+    after[last] += 1;
+    Some(after)
+}
+
+type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
+
+/// `None` for a range that holds nothing: maps panic over a start beyond the end.
+fn bounds<'a>(start: &'a [u8], end: Option<&'a [u8]>) -> Option<Bounds<'a>> {
+    match end {
+        Some(end) if start >= end => None,
+        Some(end) => Some((Bound::Included(start), Bound::Excluded(end))),
+        None => Some((Bound::Included(start), Bound::Unbounded)),
+    }
+}
+
+/// Entries in key order, from both ends.
+pub struct Entries<'a>(Source<'a>);
+
+enum Source<'a> {
+    Nothing,
+    Stored(Box<Range<'static, &'static [u8], &'static [u8]>>),
+    Merged(Box<Merged<'a>>),
+}
+
+impl Iterator for Entries<'_> {
+    type Item = Result<Pair>;
+    fn next(&mut self) -> Option<Self::Item> {
+        match &mut self.0 {
+            Source::Nothing => None,
+            Source::Stored(range) => range.pull(Side::Front),
+            Source::Merged(merged) => merged.pull(Side::Front),
+        }
+    }
+}
+
+impl DoubleEndedIterator for Entries<'_> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        match &mut self.0 {
+            Source::Nothing => None,
+            Source::Stored(range) => range.pull(Side::Back),
+            Source::Merged(merged) => merged.pull(Side::Back),
+        }
+    }
+}
+
+impl fmt::Debug for Entries<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Entries")
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Side {
+    Front,
+    Back,
+}
+
+trait Pull {
+    type Item;
+    fn pull(&mut self, side: Side) -> Option<Self::Item>;
+}
+
+impl Pull for Range<'static, &'static [u8], &'static [u8]> {
+    type Item = Result<Pair>;
+    fn pull(&mut self, side: Side) -> Option<Self::Item> {
+        let entry = match side {
+            Side::Front => self.next(),
+            Side::Back => self.next_back(),
+        }?;
+        let entry = entry.map_err(|e| from_redb("reading", e));
+        Some(entry.map(|(key, value)| (key.value().to_vec(), value.value().to_vec())))
+    }
+}
+
+impl<'a> Pull for btree_map::Range<'a, Vec<u8>, Option<Vec<u8>>> {
+    type Item = Change<'a>;
+    fn pull(&mut self, side: Side) -> Option<Self::Item> {
+        match side {
+            Side::Front => self.next(),
+            Side::Back => self.next_back(),
+        }
+    }
+}
+
+/// A source that takes an item back at the side it came from.
+struct Ends<P: Pull> {
+    front: Option<P::Item>,
+    back: Option<P::Item>,
+    middle: P,
+}
+
+impl<P: Pull> Ends<P> {
+    const fn new(middle: P) -> Self {
+        Self {
+            front: None,
+            back: None,
+            middle,
+        }
+    }
+
+    fn pull(&mut self, side: Side) -> Option<P::Item> {
+        match side {
+            Side::Front => (self.front.take())
+                .or_else(|| self.middle.pull(side))
+                .or_else(|| self.back.take()),
+            Side::Back => (self.back.take())
+                .or_else(|| self.middle.pull(side))
+                .or_else(|| self.front.take()),
+        }
+    }
+
+    fn put_back(&mut self, side: Side, item: P::Item) {
+        match side {
+            Side::Front => self.front = Some(item),
+            Side::Back => self.back = Some(item),
+        }
+    }
+}
+
+/// What is stored, with a transaction's changes over it.
+struct Merged<'a> {
+    stored: Ends<Range<'static, &'static [u8], &'static [u8]>>,
+    changed: Ends<btree_map::Range<'a, Vec<u8>, Option<Vec<u8>>>>,
+}
+
+impl Merged<'_> {
+    fn pull(&mut self, side: Side) -> Option<Result<Pair>> {
+        loop {
+            let stored = match self.stored.pull(side).transpose() {
+                Ok(stored) => stored,
+                Err(error) => return Some(Err(error)),
+            };
+            let (key, change) = match (stored, self.changed.pull(side)) {
+                (stored, None) => return stored.map(Ok),
+                (None, Some(change)) => change,
+                (Some(stored), Some(change)) => {
+                    let order = match side {
+                        Side::Front => stored.0.cmp(change.0),
+                        Side::Back => change.0.cmp(&stored.0),
+                    };
+                    if order.is_lt() {
+                        self.changed.put_back(side, change);
+                        return Some(Ok(stored));
+                    }
+                    // The same key: the change stands in for what is stored.
+                    if order.is_gt() {
+                        self.stored.put_back(side, Ok(stored));
+                    }
+                    change
+                }
+            };
+            if let Some(value) = change {
+                return Some(Ok((key.clone(), value.clone())));
+            }
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! Admitting devices and people, and revoking them.
+
+use crate::error::{Error, Result};
+use crate::ids::{AuthorKey, ChainId, DeviceKey, ReplicaId};
+use crate::ledger::certificate::{Role, Subject};
+use crate::ledger::commit::Intent;
+use crate::ledger::enrol::{Grant, Request};
+use crate::ledger::entry::ItemKind;
+use crate::ledger::membership::{Carrier, Device, MemberItem};
+use crate::ledger::revocation::{Revocation, RevocationTerms};
+use crate::model::pack::{Lane, PolicyPack};
+use crate::time::Timestamp;
+use crate::vault::Vault;
+use crate::vault::core::{Core, Meta, WorkspaceMeta, pack_row, unpack_row};
+use crate::vault::open::set_meta;
+use crate::vault::people::certify;
+use crate::vault::rows::{self, Rows};
+use crate::vault::write::OwnCommit;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A certificate or revocation that came with a grant, ahead of the ledger: kind, bytes, carrier.
+type Granted = (u8, Vec<u8>, AuthorKey, ReplicaId, u64, i64);
+
+impl Vault {
+    /// The request of a vault that belongs to no workspace yet. The same each time it is asked.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if the vault belongs to a workspace, [`Error::Locked`] without its
+    /// owner's key.
+    pub fn request(&mut self) -> Result<String> {
+        if self.core.meta.workspace.is_some() {
+            return Err(Error::Refused {
+                what: "this vault belongs to a workspace already",
+                hint: "make a new vault in another folder to join another workspace",
+            });
+        }
+        let device = self.device()?;
+        self.work(|work, signer| {
+            if let Some(text) = work.get(&rows::meta("request"))? {
+                return String::from_utf8(text)
+                    .map_err(|_| Error::integrity("the stored request is damaged"));
+            }
+            let signer = signer.ok_or(Error::Locked("the owner's key"))?;
+            let name = work.get(&rows::meta("device-name"))?.unwrap_or_default();
+            let name = String::from_utf8_lossy(&name).into_owned();
+            let person = work.get(&rows::meta("owner-name"))?.unwrap_or_default();
+            let person = String::from_utf8_lossy(&person).into_owned();
+            let recipient = device.public_recipient();
+            let env = Arc::clone(&work.env);
+            let request = Request::new(
+                &*env,
+                &device.signing,
+                recipient,
+                &signer.key,
+                &name,
+                &person,
+            )?;
+            let text = request.to_text();
+            work.txn
+                .put(rows::meta("request"), text.as_bytes().to_vec());
+            Ok(text)
+        })
+    }
+
+    /// Admits a device and its owner; returns the grant that lets it join.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] without the role admin, [`Error::Invalid`] for a damaged request.
+    pub fn admit(&mut self, request: &str, roles: &[Role]) -> Result<String> {
+        self.require(Role::Admin)?;
+        let request = Request::from_text(request)?;
+        let admitted = self.core.membership.is_current_device(&request.device());
+        if !admitted {
+            self.authored(|work, signer| {
+                let mut commit = OwnCommit::new(work, signer, Intent::Membership, Lane::P0)?;
+                let (archive, person): (Vec<Role>, Vec<Role>) =
+                    roles.iter().partition(|role| **role == Role::Archive);
+                let device = Subject::Device {
+                    key: request.device(),
+                    recipient: Some(*request.recipient()),
+                };
+                let name = request.device_name().expose().clone();
+                certify(work, signer, &mut commit, device, &name, &archive)?;
+                let subject = Subject::Person(request.person());
+                let name = request.person_name().expose().clone();
+                certify(work, signer, &mut commit, subject, &name, &person)?;
+                commit.store_items(work)
+            })?;
+        }
+        let signer = self
+            .signer
+            .as_ref()
+            .ok_or(Error::Locked("the admin's key"))?;
+        let workspace = self.core.workspace()?;
+        Grant::answer(
+            &signer.key,
+            &request,
+            &self.core.membership,
+            &workspace.name,
+        )
+    }
+
+    /// Joins the workspace that a grant admits this vault to.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] for a grant to another device or of another workspace.
+    pub fn join(&mut self, grant: &str) -> Result<()> {
+        let text = self.store.read()?.get(&rows::meta("request"))?;
+        let text = text.ok_or(Error::Refused {
+            what: "this vault has asked for nothing",
+            hint: "print its request first and have an admin admit it",
+        })?;
+        let request = Request::from_text(&String::from_utf8_lossy(&text))?;
+        let current = self.core.meta.workspace.as_ref().map(|w| w.id);
+        let grant = Grant::open(grant, &request, current.as_ref())?;
+        let items: Vec<Granted> = grant
+            .membership
+            .items()
+            .map(|(item, c)| {
+                let bytes = item.bytes().to_vec();
+                (
+                    item.kind().0,
+                    bytes,
+                    c.chain.author,
+                    c.chain.replica,
+                    c.seq,
+                    c.hlc.0,
+                )
+            })
+            .collect();
+        let workspace = WorkspaceMeta {
+            id: *grant.membership.workspace(),
+            name: grant.workspace_name.clone(),
+            authority: *grant.membership.authority(),
+        };
+        self.work(|work, _| {
+            set_meta(
+                work,
+                Meta {
+                    workspace: Some(workspace),
+                    ..(*work.core.meta).clone()
+                },
+            );
+            work.txn.put(rows::meta("grant"), pack_row(&items));
+            let known: Vec<_> = work
+                .core
+                .membership
+                .items()
+                .map(|(i, c)| (i.clone(), *c))
+                .collect();
+            let mut membership = grant.membership;
+            membership.extend(known);
+            work.core.membership = Arc::new(membership);
+            Ok(())
+        })
+    }
+
+    /// Revokes a person or a device. What a person committed until now stays theirs; what they
+    /// commit later has no authority. A device receives nothing that is written from now on.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] without the role admin or for one's own key.
+    pub fn revoke(&mut self, key: &[u8; 32], because: &str) -> Result<()> {
+        self.require(Role::Admin)?;
+        self.authored(|work, signer| {
+            let workspace = work.core.workspace()?.id;
+            let mut commit = OwnCommit::new(work, signer, Intent::Membership, Lane::P0)?;
+            let cuts: BTreeMap<ReplicaId, u64> = work
+                .core
+                .chains
+                .iter()
+                .filter(|c| c.id.author.0 == *key)
+                .map(|c| (c.id.replica, c.max_seq))
+                .collect();
+            let terms = RevocationTerms {
+                workspace,
+                subject: *key,
+                cuts,
+                because: crate::phi::Phi::new(because.to_owned()),
+                issued: commit.hlc,
+            };
+            let revocation = Revocation::issue(&signer.key, &terms)?;
+            commit.item(ItemKind::REVOCATION, revocation.bytes())?;
+            commit.store_items(work)
+        })
+    }
+
+    /// Puts a pack into force: a commit that every replica will judge by.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] without the role admin or for a version that is not newer.
+    pub fn install_pack(&mut self, pack: &PolicyPack) -> Result<()> {
+        self.require(Role::Admin)?;
+        if pack.version <= self.core.pack.pack().version {
+            return Err(Error::Refused {
+                what: "a pack of this version or a newer one is in force",
+                hint: "raise the pack's version",
+            });
+        }
+        self.authored(|work, signer| {
+            let mut commit = OwnCommit::new(work, signer, Intent::Pack, Lane::P0)?;
+            commit.item(ItemKind::PACK, &pack.to_bytes())?;
+            commit.store_items(work)
+        })
+    }
+
+    /// The workspace's current devices.
+    pub fn devices(&self) -> impl Iterator<Item = &Device> {
+        self.core.membership.devices()
+    }
+
+    /// This device's key.
+    pub fn device_key(&self) -> DeviceKey {
+        self.core.meta.device
+    }
+}
+
+/// What came with the grant, until the ledger has it too.
+pub(crate) fn load_granted(rows: &dyn Rows) -> Result<Vec<(MemberItem, Carrier)>> {
+    let Some(row) = rows.get(&rows::meta("grant"))? else {
+        return Ok(Vec::new());
+    };
+    let items: Vec<Granted> = unpack_row(&row)?;
+    let mut out = Vec::with_capacity(items.len());
+    for (kind, bytes, author, replica, seq, hlc) in items {
+        if let Some(item) = MemberItem::parse(ItemKind(kind), &bytes)? {
+            let chain = ChainId { author, replica };
+            out.push((
+                item,
+                Carrier {
+                    hlc: Timestamp(hlc),
+                    chain,
+                    seq,
+                },
+            ));
+        }
+    }
+    Ok(out)
+}
+
+impl Core {
+    /// The names and keys of current devices that can be sealed for.
+    pub(crate) fn recipients(&self) -> Vec<(DeviceKey, [u8; 32])> {
+        self.membership
+            .devices()
+            .filter_map(|d| Some((d.key, d.recipient?)))
+            .collect()
+    }
+}

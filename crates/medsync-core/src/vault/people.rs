@@ -1,0 +1,315 @@
+//! The people of a vault: whose signing keys are kept here, and who may unlock which.
+
+use crate::crypto::sign::SigningKey;
+use crate::crypto::{
+    Kdf, NONCE_LEN, RootKey, open_small, open_under_pin, seal_small, seal_under_pin,
+};
+use crate::env::Env;
+use crate::error::{Error, Result};
+use crate::ids::AuthorKey;
+use crate::ledger::certificate::{self, Certificate, Role, Subject, Terms};
+use crate::ledger::commit::Intent;
+use crate::ledger::entry::ItemKind;
+use crate::model::pack::Lane;
+use crate::vault::Vault;
+use crate::vault::core::{Work, pack_row, unpack_row};
+use crate::vault::rows::{Row, Rows, kind};
+use crate::vault::write::{OwnCommit, Signer};
+use serde::{Deserialize, Serialize};
+
+/// What seals a person's signing key.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Seal<'a> {
+    /// The vault's own key: whoever opens the vault is this person.
+    Passphrase,
+    /// The person's PIN.
+    Pin(&'a [u8], Kdf),
+}
+
+#[derive(Serialize, Deserialize)]
+struct PersonRow {
+    name: String,
+    by_pin: bool,
+    sealed: Vec<u8>,
+}
+
+/// A person of the workspace, as lists show them.
+#[derive(Debug, Clone)]
+pub struct PersonInfo {
+    /// The person's key.
+    pub key: AuthorKey,
+    /// The name people know them by.
+    pub name: crate::phi::Phi<String>,
+    /// Their roles.
+    pub roles: Vec<Role>,
+    /// Whether their key was revoked.
+    pub revoked: bool,
+    /// Whether their signing key is kept in this vault, and whether a PIN seals it.
+    pub here: Option<bool>,
+}
+
+fn row_key(author: &AuthorKey) -> Vec<u8> {
+    [&[kind::PERSON][..], &author.0].concat()
+}
+
+fn context(author: &AuthorKey) -> String {
+    format!("medsync v1 person {author}")
+}
+
+/// The row that keeps a person's signing key, sealed.
+pub(crate) fn person_row(
+    env: &dyn Env,
+    root: &RootKey,
+    key: &SigningKey,
+    name: &str,
+    seal: Seal<'_>,
+) -> Result<Row> {
+    let author = AuthorKey(key.public());
+    let context = context(&author);
+    let seed = key.seed();
+    let (by_pin, sealed) = match seal {
+        Seal::Pin(pin, kdf) => (true, seal_under_pin(env, pin, kdf, &context, &seed[..])?),
+        Seal::Passphrase => {
+            let nonce: [u8; NONCE_LEN] = env.bytes();
+            let key = root.derive("medsync v1 people");
+            let sealed = seal_small(key.expose(), &nonce, context.as_bytes(), &seed[..]);
+            (false, [&nonce[..], &sealed].concat())
+        }
+    };
+    let row = PersonRow {
+        name: name.to_owned(),
+        by_pin,
+        sealed,
+    };
+    Ok((row_key(&author), pack_row(&row)))
+}
+
+impl Vault {
+    /// Unlocks a person's signing key, with their PIN or, where the passphrase stands for it,
+    /// without.
+    ///
+    /// # Errors
+    /// [`Error::WrongSecret`] for another PIN, [`Error::Locked`] if one is needed,
+    /// [`Error::NotFound`] if the person's key is not kept here.
+    pub fn unlock(&mut self, author: &AuthorKey, pin: Option<&[u8]>) -> Result<()> {
+        let row = self.store.read()?.get(&row_key(author))?;
+        let row = row.ok_or(Error::NotFound("person with a key in this vault"))?;
+        let row: PersonRow = unpack_row(&row)?;
+        let context = context(author);
+        let seed = if row.by_pin {
+            open_under_pin(
+                pin.ok_or(Error::Locked("this person's key"))?,
+                &context,
+                &row.sealed,
+            )?
+        } else if pin.is_some() {
+            return Err(Error::Refused {
+                what: "this person has no PIN; the vault's passphrase unlocks their key",
+                hint: "leave the PIN out, or set one with `person reset-pin`",
+            });
+        } else {
+            const BAD: Error = Error::integrity("a person's sealed key is damaged");
+            let (nonce, sealed) = row.sealed.split_first_chunk::<NONCE_LEN>().ok_or(BAD)?;
+            let key = self.store.root().derive("medsync v1 people");
+            open_small(key.expose(), nonce, context.as_bytes(), sealed).ok_or(BAD)?
+        };
+        let seed = seed
+            .first_chunk::<32>()
+            .ok_or(Error::integrity("a signing key is damaged"))?;
+        let key = SigningKey::from_seed(seed);
+        self.signer = Some(Signer {
+            author: *author,
+            key,
+        });
+        Ok(())
+    }
+
+    /// Seals what the person wrote and forgets their key.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] if the seal cannot be stored; the key is forgotten all the same.
+    pub fn leave(&mut self) -> Result<()> {
+        let sealed = self.seal();
+        self.signer = None;
+        sealed.map(|_| ())
+    }
+
+    /// The person of a name whose key is kept here.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if there is none.
+    pub fn person_here(&self, name: &str) -> Result<AuthorKey> {
+        let rows = self.store.read()?;
+        for (key, row) in rows.all(&[kind::PERSON])? {
+            if unpack_row::<PersonRow>(&row)?.name == name {
+                return AuthorKey::from_slice(key.get(1..).unwrap_or_default());
+            }
+        }
+        Err(Error::NotFound(
+            "person of that name with a key in this vault",
+        ))
+    }
+
+    /// Everybody who was ever admitted, and those whose key is here and waits for it.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] if the vault cannot be read.
+    pub fn people(&self) -> Result<Vec<PersonInfo>> {
+        let rows = self.store.read()?;
+        let mut people: Vec<PersonInfo> = self
+            .core
+            .membership
+            .people()
+            .map(|p| PersonInfo {
+                key: p.key,
+                name: p.name.clone(),
+                roles: p.roles.iter().copied().collect(),
+                revoked: p.revoked,
+                here: None,
+            })
+            .collect();
+        for (key, row) in rows.all(&[kind::PERSON])? {
+            let key = AuthorKey::from_slice(key.get(1..).unwrap_or_default())?;
+            let row: PersonRow = unpack_row(&row)?;
+            match people.iter_mut().find(|p| p.key == key) {
+                Some(person) => person.here = Some(row.by_pin),
+                None => people.push(PersonInfo {
+                    key,
+                    name: crate::phi::Phi::new(row.name),
+                    roles: Vec::new(),
+                    revoked: false,
+                    here: Some(row.by_pin),
+                }),
+            }
+        }
+        Ok(people)
+    }
+
+    /// Adds a person with a key of their own, sealed under their PIN.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] without the admin role or for a name that is taken.
+    pub fn add_person(
+        &mut self,
+        name: &str,
+        roles: &[Role],
+        pin: &[u8],
+        kdf: Kdf,
+    ) -> Result<AuthorKey> {
+        self.require(Role::Admin)?;
+        if self.person_here(name).is_ok() {
+            return Err(Error::Refused {
+                what: "a person of that name is here already",
+                hint: "choose another name, or reset their PIN",
+            });
+        }
+        let key = SigningKey::generate(&*self.env);
+        self.admit_key(name, roles, &key, Seal::Pin(pin, kdf))?;
+        Ok(AuthorKey(key.public()))
+    }
+
+    /// Gives a person whose PIN is lost a new key under a new PIN. Their old key is revoked from
+    /// here on; what they signed with it stays theirs.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] without the admin role, [`Error::NotFound`] for a stranger.
+    pub fn reset_pin(&mut self, name: &str, pin: &[u8], kdf: Kdf) -> Result<AuthorKey> {
+        self.require(Role::Admin)?;
+        let old = self.person_here(name)?;
+        let person = self.core.membership.people().find(|p| p.key == old);
+        let roles: Vec<Role> = person
+            .ok_or(Error::NotFound("person of that name"))?
+            .roles
+            .iter()
+            .copied()
+            .collect();
+        let key = SigningKey::generate(&*self.env);
+        let owner = old == self.core.meta.owner;
+        self.admit_key(name, &roles, &key, Seal::Pin(pin, kdf))?;
+        let new = AuthorKey(key.public());
+        self.revoke(&old.0, "the PIN was reset")?;
+        self.work(|work, _| {
+            work.txn.delete(row_key(&old));
+            if owner {
+                let meta = crate::vault::core::Meta {
+                    owner: new,
+                    ..(*work.core.meta).clone()
+                };
+                crate::vault::open::set_meta(work, meta);
+            }
+            Ok(())
+        })?;
+        if self.author() == Some(old) {
+            self.signer = Some(Signer { key, author: new });
+        }
+        Ok(new)
+    }
+
+    fn admit_key(
+        &mut self,
+        name: &str,
+        roles: &[Role],
+        key: &SigningKey,
+        seal: Seal<'_>,
+    ) -> Result<()> {
+        let row = person_row(&*self.env, self.store.root(), key, name, seal)?;
+        self.authored(|work, signer| {
+            let subject = Subject::Person(AuthorKey(key.public()));
+            let mut commit = OwnCommit::new(work, signer, Intent::Membership, Lane::P0)?;
+            certify(work, signer, &mut commit, subject, name, roles)?;
+            work.txn.put(row.0, row.1);
+            commit.store_items(work)
+        })
+    }
+
+    /// Whether the person whose key is unlocked has a role.
+    pub(crate) fn require(&self, role: Role) -> Result<()> {
+        let author = self.author().ok_or(Error::Locked("the author's key"))?;
+        let has = self
+            .core
+            .membership
+            .people()
+            .any(|p| p.key == author && !p.revoked && p.roles.contains(&role));
+        if has {
+            return Ok(());
+        }
+        let hint = "have an admin grant the role, or act as someone who has it (--as)";
+        Err(Error::Refused {
+            what: missing(role),
+            hint,
+        })
+    }
+}
+
+const fn missing(role: Role) -> &'static str {
+    match role {
+        Role::Admin => "this needs the role admin",
+        Role::Reviewer => "this needs the role reviewer",
+        _ => "this needs a clinical role",
+    }
+}
+
+/// Adds a person's or device's certificates to a commit. Those of admins end, and only those.
+pub(crate) fn certify(
+    work: &Work,
+    signer: &Signer,
+    commit: &mut OwnCommit,
+    subject: Subject,
+    name: &str,
+    roles: &[Role],
+) -> Result<Vec<Certificate>> {
+    certificate::check_name(name)?;
+    let workspace = work.core.workspace()?.id;
+    let (admin, other): (Vec<Role>, Vec<Role>) = roles.iter().partition(|r| **r == Role::Admin);
+    let mut issued = Vec::new();
+    for roles in [other, admin] {
+        if roles.is_empty() && !(issued.is_empty() && matches!(subject, Subject::Device { .. })) {
+            continue;
+        }
+        let terms = Terms::new(workspace, subject, name, roles, commit.hlc);
+        let certificate = Certificate::issue(&signer.key, &terms)?;
+        commit.item(ItemKind::CERTIFICATE, certificate.bytes())?;
+        issued.push(certificate);
+    }
+    Ok(issued)
+}

@@ -1,0 +1,118 @@
+//! Deciding what only a person may decide.
+
+use crate::error::{Error, Result};
+use crate::ids::CommitId;
+use crate::ledger::certificate::Role;
+use crate::ledger::commit::Intent;
+use crate::model::cell::{Atom, Cell, OpId, Review};
+use crate::model::json::Json;
+use crate::model::kind::field_of_key;
+use crate::model::policy;
+use crate::vault::Vault;
+use crate::vault::core::load_record;
+use crate::vault::read::Question;
+use crate::vault::write::{RecordEdit, commit_edits};
+
+/// What a reviewer decides.
+#[derive(Debug, Clone)]
+pub enum Decision {
+    /// This candidate stands, counted from 0.
+    Keep(usize),
+    /// Another value stands. For a field that binds several members: an object of them.
+    Replace(Json),
+    /// Nothing stands.
+    Remove,
+}
+
+impl Vault {
+    /// Decides an open question as it was read. The decision is a commit like any other: signed,
+    /// synced, and questioned again by a candidate that nobody had seen.
+    ///
+    /// # Errors
+    /// [`Error::ReviewOutdated`] if a candidate arrived since, [`Error::Refused`] without the role
+    /// reviewer or where the decision would revive a final status.
+    pub fn resolve(
+        &mut self,
+        question: Question,
+        decision: Decision,
+        because: &str,
+    ) -> Result<CommitId> {
+        self.require(Role::Reviewer)?;
+        if because.trim().is_empty() {
+            return Err(Error::Refused {
+                what: "a decision needs a reason",
+                hint: "say why",
+            });
+        }
+        let because = because.to_owned();
+        self.authored(|work, signer| {
+            let loaded = load_record(work, &question.record)?;
+            let (state, _) = loaded.ok_or(Error::NotFound("record"))?;
+            let key: Box<str> = question.field.clone().into();
+            let rules = std::sync::Arc::clone(work.core.rules(&question.record));
+            let open = state.contests(&rules).into_iter().any(|c| c.key == key);
+            let now = state.keys.get(&key).map(|k| &k.outcome);
+            let Some(outcome) = now else {
+                return Err(Error::Refused {
+                    what: "a sum cannot be decided",
+                    hint: "correct the counts it is made of",
+                });
+            };
+            let mut settles: Vec<OpId> = outcome.candidates.iter().map(|c| c.id).collect();
+            let seen: Vec<OpId> = question.candidates.iter().map(|c| c.op).collect();
+            if !open || settles.iter().any(|op| !seen.contains(op)) || settles.len() != seen.len() {
+                return Err(Error::ReviewOutdated);
+            }
+            let stands = match decision {
+                Decision::Keep(n) => {
+                    let kept = outcome.candidates.get(n);
+                    let kept = kept.ok_or(Error::invalid_at("there is no such candidate", n))?;
+                    kept.cell.standing().clone()
+                }
+                Decision::Replace(value) => replacement(outcome, &value)?,
+                Decision::Remove => Cell::Removed {
+                    reason: because.clone().into(),
+                },
+            };
+            if policy::without_effect(rules.policy(field_of_key(&key)), outcome, &stands) {
+                return Err(Error::Refused {
+                    what: "a final status cannot be revived by a decision",
+                    hint: "keep the final status and write a new request with priorPrescription",
+                });
+            }
+            settles.sort_unstable();
+            let cell = Cell::Review(Box::new(Review { settles, stands }));
+            let edit = RecordEdit {
+                record: question.record.clone(),
+                cells: vec![(key, cell)],
+                seen: Some(question.version.0.clone()),
+                patient: None,
+                because: Some(because),
+                import: None,
+            };
+            commit_edits(work, signer, Intent::Review, vec![edit])
+        })
+    }
+}
+
+/// A new value in the shape of the candidates: bound members stay bound, an item keeps its place.
+fn replacement(outcome: &policy::Outcome, value: &Json) -> Result<Cell> {
+    let puts = outcome
+        .candidates
+        .iter()
+        .filter_map(|c| match c.cell.standing() {
+            Cell::Put { atom, order } => Some((atom, order)),
+            _ => None,
+        });
+    let (mut bound, mut place) = (false, None);
+    for (atom, order) in puts {
+        bound |= matches!(atom, Atom::Members(_));
+        place = place.or_else(|| order.clone());
+    }
+    let atom = if bound {
+        Atom::members(value)?
+    } else {
+        Atom::value(value)
+    };
+    Ok(Cell::Put { atom, order: place })
+}

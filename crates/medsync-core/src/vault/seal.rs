@@ -1,0 +1,90 @@
+//! Sealing: one signature over a run of commits, before they leave the device.
+
+use crate::error::Result;
+use crate::ids::ChainId;
+use crate::ledger::batch::{self, SignedHeader};
+use crate::ledger::commit::Header;
+use crate::vault::Vault;
+use crate::vault::core::{Work, load_commit};
+use crate::vault::rows::{self, kind};
+use crate::vault::write::Signer;
+
+/// A batch closes at about this many commits ..
+const BATCH_COMMITS: usize = 64;
+/// .. or bytes as stored; a larger commit stands alone. A setting, not format.
+const BATCH_BYTES: usize = 32 * 1024;
+
+impl Vault {
+    /// Seals what the unlocked person wrote on this replica. Returns how many batches.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Storage`] if the seals cannot be stored.
+    pub fn seal(&mut self) -> Result<usize> {
+        let Some(signer) = &self.signer else {
+            return Ok(0);
+        };
+        let id = ChainId {
+            author: signer.author,
+            replica: self.core.meta.replica,
+        };
+        let open = |c: &crate::vault::core::Chain| c.sealed < c.seq;
+        let waiting = self
+            .core
+            .chain_no(&id)
+            .and_then(|no| self.core.chain(no).ok())
+            .filter(|c| open(c));
+        if waiting.is_none() || self.core.meta.workspace.is_none() {
+            return Ok(0);
+        }
+        self.authored(|work, signer| {
+            let no = work.number_chain(&id)?;
+            seal_chain(work, signer, no)
+        })
+    }
+}
+
+fn seal_chain(work: &mut Work, signer: &Signer, no: u32) -> Result<usize> {
+    let workspace = work.core.workspace()?.id;
+    let (mut run, mut bytes, mut batches): (Vec<Header>, usize, usize) = (Vec::new(), 0, 0);
+    let chain = *work.core.chain(no)?;
+    for seq in chain.sealed + 1..=chain.seq {
+        let Some(row) = work.txn.get(&rows::in_chain(kind::COMMIT, no, seq))? else {
+            break;
+        };
+        let size = row.len();
+        if !run.is_empty() && (run.len() >= BATCH_COMMITS || bytes + size > BATCH_BYTES) {
+            put_batch(work, no, &batch::seal(&signer.key, workspace, &run)?, &run);
+            batches += 1;
+            run.clear();
+            bytes = 0;
+        }
+        bytes += size;
+        if let Some(commit) = load_commit(work, no, seq)? {
+            run.push(commit.header()?);
+        }
+    }
+    if !run.is_empty() {
+        put_batch(work, no, &batch::seal(&signer.key, workspace, &run)?, &run);
+        batches += 1;
+    }
+    work.chain_mut(no)?.sealed = chain.seq;
+    Ok(batches)
+}
+
+/// Stores a batch's seal under the place of its first commit.
+pub(crate) fn put_batch(work: &mut Work, chain: u32, signed: &SignedHeader, run: &[Header]) {
+    if let Some(first) = run.first() {
+        let row = [&signed.signature[..], &signed.header].concat();
+        work.txn
+            .put(rows::in_chain(kind::BATCH, chain, first.fields().seq), row);
+    }
+}
+
+/// Reads a batch's row.
+pub(crate) fn batch_row(row: &[u8]) -> Option<SignedHeader> {
+    let (signature, header) = row.split_first_chunk::<64>()?;
+    Some(SignedHeader {
+        header: header.to_vec(),
+        signature: *signature,
+    })
+}

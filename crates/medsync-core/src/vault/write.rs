@@ -1,0 +1,402 @@
+//! Writing commits of one's own, and the rows that every changed record needs.
+
+use crate::crypto::sign::SigningKey;
+use crate::doc::state::{Incoming, Readiness, RecordState};
+use crate::doc::{
+    self,
+    shown::{Contest, Why},
+};
+use crate::error::{Error, Result};
+use crate::ids::{AuthorKey, ChainId, ChangeId, CommitId, DataKeyId, RecordId};
+use crate::ledger::commit::{Commit, CommitBuilder, Intent};
+use crate::ledger::entry::{ChangeEntry, ImportMark, ItemKind};
+use crate::model::cell::Cell;
+use crate::model::json::Json;
+use crate::model::kind::{KindRules, field_of_key};
+use crate::model::pack::{Lane, Risk};
+use crate::model::policy::Standing;
+use crate::time::Timestamp;
+use crate::vault::commit_row::{CommitRow, LeafRow};
+use crate::vault::core::{Core, Work, load_commit, load_record, pack_row};
+use crate::vault::index;
+use crate::vault::rows::{self, Row, Rows, kind};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// The person who authors commits here, with the key unlocked.
+#[derive(Debug)]
+pub(crate) struct Signer {
+    pub(crate) key: SigningKey,
+    pub(crate) author: AuthorKey,
+}
+
+/// What one commit does to one record.
+#[derive(Debug, Clone)]
+pub(crate) struct RecordEdit {
+    pub(crate) record: RecordId,
+    /// Cells by key, ascending.
+    pub(crate) cells: Vec<(Box<str>, Cell)>,
+    /// The version the author had in view; `None`: the current one.
+    pub(crate) seen: Option<Vec<ChangeId>>,
+    /// The patient a new record belongs to.
+    pub(crate) patient: Option<RecordId>,
+    pub(crate) because: Option<String>,
+    pub(crate) import: Option<ImportMark>,
+}
+
+/// An open question as it is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct QuestionRow {
+    pub(crate) since: Timestamp,
+    pub(crate) why: Why,
+    pub(crate) risk: Risk,
+}
+
+/// A name for an import's source that fits a row.
+pub(crate) fn source_mark(source: &str) -> u64 {
+    let hash = blake3::derive_key("medsync v1 import source", source.as_bytes());
+    u64::from_le_bytes(hash.first_chunk().copied().unwrap_or_default())
+}
+
+/// What of an entry is not in the commit's builder.
+enum Part {
+    Item,
+    Change { key: DataKeyId, change: Vec<u8> },
+}
+
+/// A commit of one's own in the making.
+pub(crate) struct OwnCommit {
+    builder: CommitBuilder,
+    parts: Vec<Part>,
+    chain: u32,
+    seq: u64,
+    pub(crate) id: ChainId,
+    pub(crate) hlc: Timestamp,
+    standing: Standing,
+}
+
+impl OwnCommit {
+    /// The chain that a person writes to on this replica.
+    pub(crate) fn chain_of(work: &Work, signer: &Signer) -> ChainId {
+        ChainId {
+            author: signer.author,
+            replica: work.core.meta.replica,
+        }
+    }
+
+    /// Starts the next commit of the signer's chain.
+    pub(crate) fn new(
+        work: &mut Work,
+        signer: &Signer,
+        intent: Intent,
+        lane: Lane,
+    ) -> Result<Self> {
+        let hlc = work.core.clock.tick(work.env.now_ms());
+        Self::at(work, signer, intent, lane, hlc)
+    }
+
+    /// Starts the next commit of the signer's chain, at a time the clock gave before.
+    pub(crate) fn at(
+        work: &mut Work,
+        signer: &Signer,
+        intent: Intent,
+        lane: Lane,
+        hlc: Timestamp,
+    ) -> Result<Self> {
+        let id = Self::chain_of(work, signer);
+        let chain = work.number_chain(&id)?;
+        let tip = work.core.chain(chain)?.tip();
+        let builder = CommitBuilder::new(id, tip, hlc, lane, intent)?;
+        let seq = tip.seq + 1;
+        let standing = work.core.standing(&id, seq);
+        Ok(Self {
+            builder,
+            parts: Vec::new(),
+            chain,
+            seq,
+            id,
+            hlc,
+            standing,
+        })
+    }
+
+    /// Whether nothing was added yet.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// The chain's number and the commit's place in it.
+    pub(crate) const fn place(&self) -> (u32, u64) {
+        (self.chain, self.seq)
+    }
+
+    /// What an incoming change of this commit looks like to a record.
+    pub(crate) fn incoming(
+        &self,
+        change: doc::FlatChange,
+        id: ChangeId,
+        edit: &RecordEdit,
+    ) -> Incoming {
+        let import = edit
+            .import
+            .as_ref()
+            .map(|mark| (source_mark(&mark.source), mark.digest));
+        Incoming {
+            change,
+            id,
+            seen: edit.seen.clone(),
+            patient: edit.patient.clone(),
+            chain: self.chain,
+            commit_seq: self.seq,
+            standing: self.standing,
+            import,
+        }
+    }
+
+    /// Adds a record's change whose state was computed already.
+    pub(crate) fn push(
+        &mut self,
+        work: &mut Work,
+        edit: RecordEdit,
+        id: ChangeId,
+        change: Vec<u8>,
+    ) -> Result<()> {
+        let key = work.data_key(edit.patient.as_ref())?;
+        let entry = ChangeEntry {
+            record: edit.record,
+            patient: edit.patient,
+            seen: edit.seen,
+            change: id,
+            because: edit.because,
+            source: edit.import,
+        };
+        self.builder.change(&entry, key.key.expose())?;
+        self.parts.push(Part::Change {
+            key: key.id,
+            change,
+        });
+        Ok(())
+    }
+
+    /// Adds a certificate, a revocation or a pack.
+    pub(crate) fn item(&mut self, kind: ItemKind, bytes: &[u8]) -> Result<()> {
+        self.builder.item(kind, bytes)?;
+        self.parts.push(Part::Item);
+        Ok(())
+    }
+
+    /// Stores the commit as the end of its chain.
+    pub(crate) fn store(self, work: &mut Work) -> Result<CommitId> {
+        let Commit { header, entries } = self.builder.build()?;
+        let leaves = entries
+            .into_iter()
+            .zip(self.parts)
+            .map(|(entry, part)| match part {
+                Part::Item => LeafRow::Item(entry.bytes),
+                Part::Change { key, change } => LeafRow::Change {
+                    key,
+                    entry: entry.bytes,
+                    change,
+                },
+            });
+        let row = CommitRow {
+            header: header.bytes().to_vec(),
+            leaves: leaves.collect(),
+        };
+        work.txn.put(
+            rows::in_chain(kind::COMMIT, self.chain, self.seq),
+            row.to_bytes(),
+        );
+        let tip = header.tip();
+        let chain = work.chain_mut(self.chain)?;
+        (chain.seq, chain.tip, chain.hlc) = (tip.seq, tip.id, tip.hlc);
+        chain.max_seq = chain.max_seq.max(tip.seq);
+        work.core.counts.commits += 1;
+        Ok(header.id())
+    }
+}
+
+/// Writes edits of several records as one commit.
+pub(crate) fn commit_edits(
+    work: &mut Work,
+    signer: &Signer,
+    intent: Intent,
+    edits: Vec<RecordEdit>,
+) -> Result<CommitId> {
+    let lane = edits
+        .iter()
+        .map(|e| work.core.rules(&e.record).lane())
+        .min()
+        .unwrap_or_default();
+    let mut commit = OwnCommit::new(work, signer, intent, lane)?;
+    for edit in edits {
+        edit_record(work, &mut commit, edit)?;
+    }
+    commit.store(work)
+}
+
+/// Writes one record's part of a commit: its change, state, view and rows.
+pub(crate) fn edit_record(
+    work: &mut Work,
+    commit: &mut OwnCommit,
+    mut edit: RecordEdit,
+) -> Result<()> {
+    let rules = Arc::clone(work.core.rules(&edit.record));
+    let loaded = load_record(work, &edit.record)?;
+    let (mut state, view) = loaded.map_or_else(Default::default, |(s, v)| (s, Some(v)));
+    if let Some(patient) = &state.patient {
+        edit.patient = Some(patient.clone());
+    } else if view.is_some() {
+        edit.patient = None;
+    }
+    let change = state.make(
+        commit.id.actor(),
+        commit.hlc,
+        std::mem::take(&mut edit.cells),
+    );
+    // The version in view is left out of the entry where the dependencies say the same.
+    if edit
+        .seen
+        .as_ref()
+        .is_some_and(|seen| state.is_current(seen))
+    {
+        edit.seen = None;
+    }
+    let (bytes, id) = doc::encode(&change);
+    // Our own edits pass the gate that a peer's replica will hold them to.
+    doc::decode(&bytes).map_err(|fault| Error::invalid_at("the edit is too large", fault))?;
+    let incoming = commit.incoming(change, id, &edit);
+    match state.check(&incoming) {
+        Ok(Readiness::Ready) => {}
+        Ok(_) => {
+            return Err(Error::invalid(
+                "the version in view is not one of this record",
+            ));
+        }
+        Err(fault) => return Err(Error::invalid_at("the edit does not fit the record", fault)),
+    }
+    if !state.apply(&incoming, &rules) {
+        let mut all = history(work, &edit.record, &state)?;
+        all.push(incoming);
+        state = RecordState::replay(all, &rules)
+            .map_err(|fault| Error::integrity_at("a record's history", fault))?;
+    }
+    write_record(work, &edit.record, view.as_deref(), &state, &rules)?;
+    commit.push(work, edit, id, bytes)
+}
+
+/// All changes of a record, from the ledger.
+pub(crate) fn history(
+    work: &Work,
+    record: &RecordId,
+    state: &RecordState,
+) -> Result<Vec<Incoming>> {
+    let mut all = Vec::with_capacity(state.changes.len());
+    for info in &state.changes {
+        let chain = state.actors.get(info.actor).map_or(u32::MAX, |a| a.chain);
+        let row = load_commit(work, chain, info.commit_seq)?;
+        let row = row.ok_or(Error::integrity("a record's change is not in the ledger"))?;
+        let found = row.change_of(record)?;
+        let (entry, change) = found.ok_or(Error::integrity("a commit lost a record's change"))?;
+        let standing = work
+            .core
+            .standing(&work.core.chain(chain)?.id, info.commit_seq);
+        all.push(open_change(
+            &entry,
+            change,
+            chain,
+            info.commit_seq,
+            standing,
+        )?);
+    }
+    Ok(all)
+}
+
+/// Reads a stored change again.
+pub(crate) fn open_change(
+    entry: &ChangeEntry,
+    change: &[u8],
+    chain: u32,
+    commit_seq: u64,
+    standing: Standing,
+) -> Result<Incoming> {
+    let (change, id) =
+        doc::decode(change).map_err(|fault| Error::integrity_at("a stored change", fault))?;
+    Ok(Incoming {
+        change,
+        id,
+        seen: entry.seen.clone(),
+        patient: entry.patient.clone(),
+        chain,
+        commit_seq,
+        standing,
+        import: entry
+            .source
+            .as_ref()
+            .map(|mark| (source_mark(&mark.source), mark.digest)),
+    })
+}
+
+/// The rows of a record that was not there before. `view` is the record as parsed JSON.
+pub(crate) fn new_record_rows(
+    core: &Core,
+    record: &RecordId,
+    state: &RecordState,
+    view: &Json,
+) -> Vec<Row> {
+    let rules = core.rules(record);
+    let mut rows = index::entries(&core.pack, record, view);
+    rows.extend(question_rows(record, state, rules));
+    rows.extend(merged_rows(record, &view.text(), state, rules));
+    rows
+}
+
+/// View and state.
+fn merged_rows(record: &RecordId, view: &str, state: &RecordState, rules: &KindRules) -> [Row; 2] {
+    let open = u8::from(!state.contests(rules).is_empty());
+    let view = [&[open][..], view.as_bytes()].concat();
+    [
+        (rows::of_record(kind::VIEW, record), view),
+        (rows::of_record(kind::STATE, record), state.to_row(rules)),
+    ]
+}
+
+fn question_rows(record: &RecordId, state: &RecordState, rules: &KindRules) -> Vec<Row> {
+    let row = |contest: Contest| {
+        let risk = rules.risk(field_of_key(&contest.key));
+        let row = QuestionRow {
+            since: contest.since,
+            why: contest.why,
+            risk,
+        };
+        (rows::question(record, &contest.key), pack_row(&row))
+    };
+    state.contests(rules).into_iter().map(row).collect()
+}
+
+/// Writes the rows that follow from a record's state, in place of those of its last view.
+pub(crate) fn write_record(
+    work: &mut Work,
+    record: &RecordId,
+    before: Option<&str>,
+    state: &RecordState,
+    rules: &KindRules,
+) -> Result<()> {
+    let text = state.render(record, rules);
+    let view = Json::parse(text.as_bytes())?;
+    if let Some(before) = before {
+        let old = Json::parse(before.as_bytes())?;
+        for (key, _) in index::entries(&work.core.pack, record, &old) {
+            work.txn.delete(key);
+        }
+        for (key, _) in work.all(&rows::question(record, ""))? {
+            work.txn.delete(key);
+        }
+    } else {
+        work.core.counts.records += 1;
+    }
+    for (key, value) in new_record_rows(&work.core, record, state, &view) {
+        work.txn.put(key, value);
+    }
+    Ok(())
+}

@@ -1,0 +1,47 @@
+//! A text that is too large is skipped without being held. Alone in its binary: it measures.
+
+use medsync_fhir::read::{Options, Reader, Reject};
+use std::io::{BufReader, Cursor, Read};
+
+/// The most memory this process ever held, in KiB.
+#[cfg(target_os = "linux")]
+fn peak_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("the process's status");
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmHWM:"))
+        .expect("a peak");
+    line.split_whitespace()
+        .nth(1)
+        .and_then(|n| n.parse().ok())
+        .expect("a number")
+}
+
+#[cfg(not(target_os = "linux"))]
+fn peak_kib() -> u64 {
+    0
+}
+
+#[test]
+fn a_resource_of_100_mb_is_skipped_and_the_next_one_read() {
+    let before = peak_kib();
+    for line_break in ["", "\n"] {
+        let head = format!(
+            "{{{line_break}\"resourceType\":\"Binary\",\"id\":\"a\",\"data\":\"{line_break}"
+        );
+        let body = std::io::repeat(b'A').take(100_000_000);
+        let tail = "\"}\n{\"resourceType\":\"Patient\",\"id\":\"p\"}\n";
+        let input = Cursor::new(head).chain(body).chain(Cursor::new(tail));
+        let stream = Box::new(BufReader::new(input));
+        let mut reader = Reader::stream("input", stream, Options::default());
+        let first = reader.next().expect("an item");
+        assert_eq!(first.outcome, Err(Reject::TooLarge));
+        if line_break.is_empty() {
+            let second = reader.next().expect("an item").outcome.expect("good");
+            assert_eq!(second.resources()[0].id.as_str(), "Patient/p");
+        }
+        assert!(reader.next().is_none(), "a document ends with its input");
+    }
+    let grown = peak_kib() - before;
+    assert!(grown < 8 * 1024, "{grown} KiB held");
+}

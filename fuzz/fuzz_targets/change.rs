@@ -1,0 +1,42 @@
+//! The gate never panics; what it passes is written as the same bytes again and opens in Automerge,
+//! or faults there as a record that is not whole.
+//!
+//! An input is judged as it is, and as the data of a chunk with the right length and checksum:
+//! nothing that is found by mutation would have those.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use medsync_core::doc::{Fault, decode, encode, oracle};
+use sha2::{Digest, Sha256};
+
+fuzz_target!(|input: &[u8]| {
+    judge(input);
+    judge(&chunk(input));
+});
+
+fn chunk(data: &[u8]) -> Vec<u8> {
+    let mut hashed = vec![1];
+    let mut length = data.len();
+    while length >= 0x80 {
+        hashed.push((length & 0x7f) as u8 | 0x80);
+        length >>= 7;
+    }
+    hashed.push(length as u8);
+    hashed.extend(data);
+    let mut bytes = vec![0x85, 0x6f, 0x4a, 0x83];
+    bytes.extend(&Sha256::digest(&hashed)[..4]);
+    bytes.extend(hashed);
+    bytes
+}
+
+fn judge(bytes: &[u8]) {
+    let Ok((change, id)) = decode(bytes) else {
+        return;
+    };
+    assert_eq!(encode(&change), (bytes.to_vec(), id));
+    match oracle::open([bytes]) {
+        Ok(opened) => assert_eq!(opened.heads, [id]),
+        Err(fault) => assert!(matches!(fault, Fault::Incomplete | Fault::Engine)),
+    }
+}
