@@ -2,6 +2,7 @@
 
 pub mod cell;
 pub mod cell_value;
+pub(crate) mod interim;
 pub mod json;
 pub mod kind;
 pub mod order;
