@@ -124,6 +124,26 @@ impl RecordState {
         }
     }
 
+    /// Fields on which someone with authority wrote a status that a final one keeps from taking
+    /// effect: the operation is kept, and a person should know.
+    pub fn without_effect(&self, rules: &KindRules) -> Vec<Box<str>> {
+        let idle = |field: &&str| {
+            let Some(status) = self.keys.get(*field) else {
+                return false;
+            };
+            let outcome = &status.outcome;
+            outcome.candidates.iter().any(|c| {
+                c.confirmed() && policy::without_effect(rules.policy(field), outcome, &c.cell)
+            })
+        };
+        rules
+            .lattices()
+            .map(|(field, _)| field)
+            .filter(idle)
+            .map(Into::into)
+            .collect()
+    }
+
     /// Counter fields. Parts without authority do not count beside parts that have it.
     fn counters<'a>(&'a self, rules: &'a KindRules) -> Vec<Counter<'a>> {
         let mut fields: BTreeMap<&str, (Option<i64>, Vec<&Outcome>)> = BTreeMap::new();

@@ -2,6 +2,7 @@
 
 pub mod cell;
 pub mod cell_value;
+pub mod field;
 pub(crate) mod interim;
 pub mod json;
 pub mod kind;

@@ -1,9 +1,9 @@
 //! Reading and writing FHIR from the outside.
 
-mod vault;
 mod bad_input;
 mod export;
 mod real_data;
+mod vault;
 
 use medsync_fhir::read::{Item, Options, Reader};
 use std::io::Cursor;
@@ -20,7 +20,12 @@ fn read_bytes(text: &[u8], options: Options) -> Vec<Item> {
 
 /// A part of the data beside the repository. Missing data is a failure, never a skipped test.
 fn shared(name: &str) -> PathBuf {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data").join(name);
-    assert!(path.exists(), "../shared/data/{name} must lie beside the repository");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../../shared/data")
+        .join(name);
+    assert!(
+        path.exists(),
+        "../shared/data/{name} must lie beside the repository"
+    );
     path
 }

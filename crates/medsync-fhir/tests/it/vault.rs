@@ -18,8 +18,14 @@ pub(crate) fn vault(dir: &Path) -> Created {
         person: "Asha",
         device: "ward tablet",
     };
-    Vault::create(dir, SystemEnv::shared(), &new, "Clinic", &medsync_fhir::pack::clinical())
-        .expect("a vault")
+    Vault::create(
+        dir,
+        SystemEnv::shared(),
+        &new,
+        "Clinic",
+        &medsync_fhir::pack::clinical(),
+    )
+    .expect("a vault")
 }
 
 fn resources(path: &Path) -> Vec<(RecordId, Json)> {
@@ -52,20 +58,28 @@ fn every_resource_comes_out_as_it_went_in_and_importing_again_writes_nothing() {
     for (id, json) in &all {
         last.insert(id.clone(), json.text());
     }
-    let report = vault.import("clinic", units(&all), &mut |_| {}).expect("an import");
+    let report = vault
+        .import("clinic", units(&all), &mut |_| {})
+        .expect("an import");
     assert_eq!(report.rejected, vec![]);
     assert_eq!(report.imported, last.len() as u64);
     let mut seen = 0;
     vault
         .for_each("", None, &mut |id, view| {
-            assert!(last.get(id).is_some_and(|text| text == view), "{}", id.kind());
+            assert!(
+                last.get(id).is_some_and(|text| text == view),
+                "{}",
+                id.kind()
+            );
             seen += 1;
             Ok(true)
         })
         .expect("reading");
     assert_eq!(seen, last.len());
     let before = vault.status().expect("a status");
-    let again = vault.import("clinic", units(&all), &mut |_| {}).expect("an import");
+    let again = vault
+        .import("clinic", units(&all), &mut |_| {})
+        .expect("an import");
     assert_eq!((again.imported, again.updated), (0, 0));
     assert_eq!(vault.status().expect("a status").commits, before.commits);
     let sound = vault.verify(true, &mut |_, _| {}).expect("a verification");
