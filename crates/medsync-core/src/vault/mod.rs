@@ -14,6 +14,7 @@ pub mod finding;
 mod fold;
 mod import;
 pub mod index;
+mod marks;
 mod open;
 mod people;
 pub mod query;
@@ -23,6 +24,8 @@ mod review;
 pub mod rows;
 mod rules;
 mod seal;
+mod status;
+mod verify;
 mod write;
 
 pub use deliver::Received;
@@ -31,8 +34,10 @@ pub use exchange::{ExchangeProgress, ExchangeReport};
 pub use import::{ImportReport, Unit};
 pub use open::{Created, NewVault};
 pub use people::PersonInfo;
-pub use read::{Candidate, Event, Question, Record, View};
+pub use read::{Candidate, Event, Merged, Question, Record, View};
 pub use review::Decision;
+pub use status::Status;
+pub use verify::VerifyReport;
 
 use crate::env::SharedEnv;
 use crate::error::{Error, Result};

@@ -1,0 +1,173 @@
+//! How a vault stands: counts, what waits, and digests that are equal on converged replicas.
+
+use crate::error::Result;
+use crate::ids::{AuthorKey, RecordId, hex};
+use crate::phi::Phi;
+use crate::vault::Vault;
+use crate::vault::core::{Core, load_commit, view_text};
+use crate::vault::finding::{Finding, findings, idle};
+use crate::vault::query;
+use crate::vault::rows::{self, Rows, kind};
+
+/// Goes into the state digest: engines that could show a record differently differ here.
+const ENGINE: &str = "medsync engine 1";
+
+/// How a vault stands.
+#[derive(Debug, Clone)]
+pub struct Status {
+    /// Records.
+    pub records: u64,
+    /// Commits, visible or not.
+    pub commits: u64,
+    /// Commits that wait for causes or data keys.
+    pub pending: u64,
+    /// Commits that contradict themselves.
+    pub quarantine: u64,
+    /// Places at which an author signed two different commits.
+    pub equivocations: u64,
+    /// Commits that no peer's mark covers yet.
+    pub outbox: u64,
+    /// Open questions.
+    pub questions: u64,
+    /// Commits that wait for their author to seal them: who, and how many.
+    pub unsealed: Vec<(AuthorKey, Option<Phi<String>>, u64)>,
+    /// The pack in force: name, version, hash.
+    pub pack: (String, u32, String),
+    /// Equal wherever the same commits are held.
+    pub ledger_digest: String,
+    /// Equal wherever pack, engine and merged views are.
+    pub state_digest: String,
+}
+
+impl Vault {
+    /// How the vault stands. Reads every view, for the state digest.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Storage`] if the vault cannot be read.
+    pub fn status(&self) -> Result<Status> {
+        let rows = self.store.read()?;
+        let count = |prefix: u8| -> Result<u64> {
+            let mut n = 0;
+            rows.scan(&[prefix], &[prefix], &mut |_, _| {
+                n += 1;
+                Ok(true)
+            })?;
+            Ok(n)
+        };
+        let own = self.core.meta.replica;
+        let unsealed = self
+            .core
+            .chains
+            .iter()
+            .filter(|c| c.id.replica == own && c.sealed < c.seq);
+        let unsealed = unsealed.map(|c| {
+            let name = self.core.membership.name_of(&c.id.author.0).cloned();
+            (c.id.author, name, c.seq - c.sealed)
+        });
+        let pack = &self.core.pack;
+        Ok(Status {
+            records: self.core.counts.records,
+            commits: self.core.counts.commits,
+            pending: count(kind::PENDING)?,
+            quarantine: count(kind::QUARANTINE)?,
+            equivocations: count(kind::EVIDENCE)?,
+            outbox: crate::vault::marks::outbox(&rows, &self.core)?,
+            questions: count(kind::QUESTION)?,
+            unsealed: unsealed.collect(),
+            pack: (
+                pack.pack().name.clone(),
+                pack.pack().version,
+                hex(pack.hash()),
+            ),
+            ledger_digest: hex(&ledger_digest(&rows, &self.core)?),
+            state_digest: hex(&state_digest(&rows, &self.core)?),
+        })
+    }
+
+    /// What the pack's rules raise over the merged views, most urgent first.
+    ///
+    /// # Errors
+    /// As [`Vault::status`].
+    pub fn findings(&self, limit: usize) -> Result<Vec<Finding>> {
+        let rows = self.store.read()?;
+        let mut all = findings(&rows, &self.core.pack, limit)?;
+        all.extend(idle(&rows, limit.saturating_sub(all.len()))?);
+        all.sort_by_key(|finding| finding.risk);
+        Ok(all)
+    }
+
+    /// Records that a text describes: words of a name, or an identifier.
+    ///
+    /// # Errors
+    /// As [`Vault::status`].
+    pub fn search(&self, text: &str, limit: usize) -> Result<Vec<RecordId>> {
+        query::search(&self.store.read()?, &self.core.pack, text, limit)
+    }
+
+    /// Records whose index of this name holds a value.
+    ///
+    /// # Errors
+    /// As [`Vault::status`].
+    pub fn find(&self, index: &str, value: &str, limit: usize) -> Result<Vec<RecordId>> {
+        query::lookup(&self.store.read()?, index, value, limit)
+    }
+
+    /// A patient's records.
+    ///
+    /// # Errors
+    /// As [`Vault::status`].
+    pub fn chart(&self, patient: &RecordId, limit: usize) -> Result<Vec<RecordId>> {
+        query::of_patient(&self.store.read()?, patient, limit)
+    }
+}
+
+/// Over every chain, by id: where it ends without a gap, and what lies beyond.
+fn ledger_digest(rows: &dyn Rows, core: &Core) -> Result<[u8; 32]> {
+    let mut chains: Vec<_> = core
+        .chains
+        .iter()
+        .zip(0u32..)
+        .filter(|(c, _)| c.max_seq > 0)
+        .collect();
+    chains.sort_by_key(|(chain, _)| chain.id);
+    let mut hasher = blake3::Hasher::new_derive_key("medsync v1 ledger digest");
+    for (chain, no) in chains {
+        hasher
+            .update(&chain.id.author.0)
+            .update(&chain.id.replica.0);
+        hasher.update(&chain.seq.to_be_bytes()).update(&chain.tip.0);
+        for seq in chain.seq + 1..=chain.max_seq {
+            if let Some(row) = load_commit(rows, no, seq)? {
+                hasher
+                    .update(&seq.to_be_bytes())
+                    .update(&row.header()?.id().0);
+            }
+        }
+    }
+    Ok(*hasher.finalize().as_bytes())
+}
+
+fn state_digest(rows: &dyn Rows, core: &Core) -> Result<[u8; 32]> {
+    let mut hasher = blake3::Hasher::new_derive_key("medsync v1 state digest");
+    hasher.update(ENGINE.as_bytes()).update(core.pack.hash());
+    rows.scan(&[kind::VIEW], &[kind::VIEW], &mut |key, row| {
+        view_text(row)?;
+        hasher.update(&(key.len() as u64).to_be_bytes()).update(key);
+        hasher.update(&(row.len() as u64).to_be_bytes()).update(row);
+        Ok(true)
+    })?;
+    Ok(*hasher.finalize().as_bytes())
+}
+
+/// A digest of every row that follows from the ledger.
+pub(crate) fn derived_digest(rows: &dyn Rows) -> Result<[u8; 32]> {
+    let mut hasher = blake3::Hasher::new_derive_key("medsync v1 derived rows");
+    for prefix in rows::DERIVED {
+        rows.scan(&[prefix], &[prefix], &mut |key, row| {
+            hasher.update(&(key.len() as u64).to_be_bytes()).update(key);
+            hasher.update(&(row.len() as u64).to_be_bytes()).update(row);
+            Ok(true)
+        })?;
+    }
+    Ok(*hasher.finalize().as_bytes())
+}
