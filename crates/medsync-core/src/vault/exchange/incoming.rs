@@ -5,15 +5,16 @@ use crate::error::{Error, Result};
 use crate::ids::{DataKeyId, DeviceKey};
 use crate::ledger::cbor::Reader;
 use crate::ledger::wire::{SEALED_BYTES_MAX, SealedBatch, VerifiedBatch};
-use crate::vault::core::{DataKey, load_data_key, pack_row};
+use crate::vault::core::{DataKey, load_data_key};
 use crate::vault::deliver::Received;
 use crate::vault::exchange::files::{Name, is_device_dir};
 use crate::vault::exchange::keys::{self, KEYS_BYTES_MAX, KeyFile};
 use crate::vault::exchange::manifest::{MARKS_BYTES_MAX, Marks, read_label};
 use crate::vault::exchange::outgoing::{FILE_BYTES, held};
 use crate::vault::exchange::{
-    ExchangeProgress, Found, FoundKeys, MarksRow, Numbers, PeerMarks, Phase, Visit, words,
+    ExchangeProgress, Found, FoundKeys, Numbers, PeerMarks, Phase, Visit, words,
 };
+use crate::vault::marks::Marks as PeerMark;
 use crate::vault::rows::{Rows, kind};
 use std::collections::HashMap;
 use std::io::ErrorKind;
@@ -302,7 +303,7 @@ impl Visit<'_> {
     fn keep_marks(&mut self, found: &[Found]) -> Result<()> {
         let rows = self.vault.store.read()?;
         let own = self.vault.core.meta.device;
-        let mut newer: Vec<(DeviceKey, MarksRow)> = Vec::new();
+        let mut newer: Vec<(DeviceKey, PeerMark)> = Vec::new();
         for marks in found.iter().filter_map(|f| f.marks.as_ref()) {
             if marks.device == own {
                 if marks.counter > Numbers::load(&rows)?.counter {
@@ -314,13 +315,13 @@ impl Visit<'_> {
                 self.report.strangers.push(marks.device);
                 continue;
             }
-            let row = MarksRow {
+            let row = PeerMark {
                 counter: marks.counter,
                 hlc: marks.hlc.0,
                 replica: marks.replica,
                 held: marks.held.clone(),
             };
-            let known = MarksRow::load(&rows, &marks.device)?;
+            let known = PeerMark::load(&rows, &marks.device)?;
             // By time: a vault that was restored counts from an older number and has less.
             let is_newer = known
                 .as_ref()
@@ -335,8 +336,9 @@ impl Visit<'_> {
         drop(rows);
         if !newer.is_empty() {
             self.vault.work(|work, _| {
-                for (device, row) in &newer {
-                    work.txn.put(MarksRow::key(device), pack_row(row));
+                for (device, marks) in &newer {
+                    let (key, row) = marks.row(device);
+                    work.txn.put(key, row);
                 }
                 Ok(())
             })?;
@@ -352,8 +354,8 @@ impl Visit<'_> {
             if device.key == own {
                 continue;
             }
-            let marks = MarksRow::load(&rows, &device.key)?;
-            let age = |row: MarksRow| now.saturating_sub(crate::time::Timestamp(row.hlc).ms());
+            let marks = PeerMark::load(&rows, &device.key)?;
+            let age = |row: PeerMark| now.saturating_sub(crate::time::Timestamp(row.hlc).ms());
             self.report.peers.push(PeerMarks {
                 device: device.key,
                 name: device.name.clone(),

@@ -6,9 +6,8 @@ use crate::ids::{ChainId, DeviceKey, ReplicaId, WorkspaceId};
 use crate::ledger::cbor::{Reader, encode};
 use crate::time::Timestamp;
 use crate::vault::exchange::files::Name;
+use crate::vault::marks::Held;
 use minicbor::Encoder;
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::convert::Infallible;
 
 /// First in every file: whoever finds one later knows that nothing is promised.
@@ -25,86 +24,36 @@ const WHAT: &str = "marks are malformed";
 
 type Encoded = std::result::Result<(), minicbor::encode::Error<Infallible>>;
 
-/// Which commits, by chain: ranges of places, ascending, apart from each other.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Held(BTreeMap<ChainId, Vec<(u64, u64)>>);
-
-impl Held {
-    /// Adds the places `first..=last`.
-    pub(super) fn insert(&mut self, chain: ChainId, first: u64, last: u64) {
-        let ranges = self.0.entry(chain).or_default();
-        let (mut first, mut last) = (first, last);
-        // Those that overlap or touch become one with it.
-        let from = ranges.partition_point(|r| r.1.saturating_add(1) < first);
-        let to = ranges.partition_point(|r| r.0 <= last.saturating_add(1));
-        if from < to {
-            first = first.min(ranges[from].0);
-            last = last.max(ranges[to - 1].1);
-        }
-        ranges.splice(from..to, [(first, last)]);
-    }
-
-    /// Whether all of `first..=last` is here.
-    pub(super) fn covers(&self, chain: &ChainId, first: u64, last: u64) -> bool {
-        self.0.get(chain).is_some_and(|ranges| {
-            let at = ranges.partition_point(|r| r.1 < last);
-            ranges.get(at).is_some_and(|r| r.0 <= first)
-        })
-    }
-
-    /// Whether all of `other` is here.
-    pub(super) fn covers_all(&self, other: &Self) -> bool {
-        other
-            .ranges()
-            .all(|(c, first, last)| self.covers(c, first, last))
-    }
-
-    /// Adds all of `other`.
-    pub(super) fn extend(&mut self, other: &Self) {
-        for (chain, first, last) in other.ranges() {
-            self.insert(*chain, first, last);
+/// Writes which commits are held.
+fn write_held(held: &Held, e: &mut Encoder<Vec<u8>>) -> Encoded {
+    // Beyond the limits less is said than is true: a peer sends again what is here already.
+    let chains = held.chains();
+    e.array(chains.len().min(CHAINS_MAX) as u64)?;
+    for (chain, ranges) in chains.take(CHAINS_MAX) {
+        e.array(3)?.encode(chain.author)?.encode(chain.replica)?;
+        e.array(ranges.len().min(RANGES_MAX) as u64)?;
+        for (first, last) in ranges.iter().take(RANGES_MAX) {
+            e.array(2)?.u64(*first)?.u64(*last)?;
         }
     }
+    Ok(())
+}
 
-    pub(super) fn ranges(&self) -> impl Iterator<Item = (&ChainId, u64, u64)> {
-        let one = |(chain, ranges): (_, &'_ Vec<_>)| {
-            ranges
-                .iter()
-                .map(move |(first, last)| (chain, *first, *last))
-                .collect::<Vec<_>>()
-        };
-        self.0.iter().flat_map(one)
-    }
-
-    fn write(&self, e: &mut Encoder<Vec<u8>>) -> Encoded {
-        // Beyond the limits less is said than is true: a peer sends again what is here already.
-        e.array(self.0.len().min(CHAINS_MAX) as u64)?;
-        for (chain, ranges) in self.0.iter().take(CHAINS_MAX) {
-            e.array(3)?.encode(chain.author)?.encode(chain.replica)?;
-            e.array(ranges.len().min(RANGES_MAX) as u64)?;
-            for (first, last) in ranges.iter().take(RANGES_MAX) {
-                e.array(2)?.u64(*first)?.u64(*last)?;
+fn read_held(r: &mut Reader<'_>) -> Result<Held> {
+    let mut held = Held::default();
+    for _ in 0..r.list(CHAINS_MAX)? {
+        r.array(3)?;
+        let (author, replica) = (r.value()?, r.value()?);
+        for _ in 0..r.list(RANGES_MAX)? {
+            r.array(2)?;
+            let (first, last): (u64, u64) = (r.value()?, r.value()?);
+            if first == 0 || first > last || i64::try_from(last).is_err() {
+                return Err(r.fault());
             }
+            held.insert(ChainId { author, replica }, first, last);
         }
-        Ok(())
     }
-
-    fn read(r: &mut Reader<'_>) -> Result<Self> {
-        let mut held = Self::default();
-        for _ in 0..r.list(CHAINS_MAX)? {
-            r.array(3)?;
-            let (author, replica) = (r.value()?, r.value()?);
-            for _ in 0..r.list(RANGES_MAX)? {
-                r.array(2)?;
-                let (first, last): (u64, u64) = (r.value()?, r.value()?);
-                if first == 0 || first > last || i64::try_from(last).is_err() {
-                    return Err(r.fault());
-                }
-                held.insert(ChainId { author, replica }, first, last);
-            }
-        }
-        Ok(held)
-    }
+    Ok(held)
 }
 
 /// What marks say of one file.
@@ -162,12 +111,12 @@ impl Marks {
             e.u64(self.counter)?
                 .i64(self.hlc.0)?
                 .bytes(&self.recipients)?;
-            self.held.write(e)?;
+            write_held(&self.held, e)?;
             e.array(self.files.len().min(FILES_MAX) as u64)?;
             for file in self.files.iter().take(FILES_MAX) {
                 e.array(4)?.str(&file.name.to_string())?.bytes(&file.hash)?;
                 e.bytes(&file.recipients)?;
-                file.carries.write(e)?;
+                write_held(&file.carries, e)?;
             }
             Ok(())
         })
@@ -193,13 +142,13 @@ impl Marks {
         let device: DeviceKey = device;
         sign::verify(&device.0, CONTEXT, body, &signature)?;
         let (counter, hlc, recipients) = (r.value()?, Timestamp(r.value()?), r.fixed()?);
-        let held = Held::read(&mut r)?;
+        let held = read_held(&mut r)?;
         let mut files = Vec::new();
         for _ in 0..r.list(FILES_MAX)? {
             r.array(4)?;
             let name = Name::parse(r.text(64)?).ok_or_else(|| r.fault())?;
             let (hash, recipients) = (r.fixed()?, r.fixed()?);
-            let carries = Held::read(&mut r)?;
+            let carries = read_held(&mut r)?;
             files.push(FileMark {
                 name,
                 hash,
@@ -275,24 +224,6 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn ranges_say_what_was_put_into_them(
-            puts in prop::collection::vec((1u64..60, 0u64..8), 0..30),
-            asked in (1u64..60, 0u64..8),
-        ) {
-            let mut held = Held::default();
-            let mut model = std::collections::BTreeSet::new();
-            for (first, more) in puts {
-                held.insert(CHAIN, first, first + more);
-                model.extend(first..=first + more);
-            }
-            let (first, last) = (asked.0, asked.0 + asked.1);
-            let all = (first..=last).all(|seq| model.contains(&seq));
-            prop_assert_eq!(held.covers(&CHAIN, first, last), all);
-            let listed: u64 = held.ranges().map(|(_, first, last)| last - first + 1).sum();
-            prop_assert_eq!(listed, model.len() as u64);
-        }
-
         #[test]
         fn foreign_bytes_are_refused_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             prop_assert!(Marks::open(&bytes).is_err());

@@ -22,14 +22,15 @@ mod outgoing;
 pub use files::{Disk, ENTRIES_MAX, Folder, ROOT};
 
 use crate::error::{Error, Result};
-use crate::ids::{DeviceKey, ReplicaId, WorkspaceId};
+use crate::ids::{DeviceKey, WorkspaceId};
 use crate::phi::Phi;
 use crate::vault::Vault;
 use crate::vault::core::unpack_row;
 use crate::vault::deliver::Received;
+use crate::vault::marks::Held;
 use crate::vault::open::DeviceSecrets;
-use crate::vault::rows::{self, Rows, kind};
-use manifest::{Held, Marks};
+use crate::vault::rows::{self, Rows};
+use manifest::Marks;
 use serde::{Deserialize, Serialize, Serializer};
 use std::path::Path;
 
@@ -129,27 +130,6 @@ fn keys_as_hex<S: Serializer>(keys: &[DeviceKey], s: S) -> std::result::Result<S
 
 fn shown<S: Serializer>(name: &Phi<String>, s: S) -> std::result::Result<S::Ok, S::Error> {
     s.serialize_str(name.expose())
-}
-
-/// The newest marks of a device, as the vault keeps them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct MarksRow {
-    counter: u64,
-    hlc: i64,
-    replica: ReplicaId,
-    held: Held,
-}
-
-impl MarksRow {
-    fn key(device: &DeviceKey) -> Vec<u8> {
-        [&[kind::MARKS][..], &device.0].concat()
-    }
-
-    fn load(rows: &dyn Rows, device: &DeviceKey) -> Result<Option<Self>> {
-        rows.get(&Self::key(device))?
-            .map(|row| unpack_row(&row))
-            .transpose()
-    }
 }
 
 /// What this device's own files are numbered with.

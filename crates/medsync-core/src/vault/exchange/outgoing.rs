@@ -13,10 +13,9 @@ use crate::vault::core::{DataKey, load_commit, pack_row};
 use crate::vault::exchange::files::{Name, only_reads, write_error};
 use crate::vault::exchange::incoming::BATCHES_SEALED_MAX;
 use crate::vault::exchange::keys::{self, KEYS_MAX, KeyFile};
-use crate::vault::exchange::manifest::{FORMAT, FileMark, Held, LABEL, Marks, recipients_mark};
-use crate::vault::exchange::{
-    ExchangeProgress, Found, MarksRow, Numbers, Outgoing, Phase, Visit, words,
-};
+use crate::vault::exchange::manifest::{FORMAT, FileMark, LABEL, Marks, recipients_mark};
+use crate::vault::exchange::{ExchangeProgress, Found, Numbers, Outgoing, Phase, Visit, words};
+use crate::vault::marks::{Held, Marks as PeerMark};
 use crate::vault::rows::{self, Rows, kind};
 use crate::vault::seal::batch_row;
 use std::collections::{HashMap, HashSet};
@@ -91,7 +90,7 @@ impl Visit<'_> {
         let own = self.vault.core.meta.device;
         let mut peers = Vec::new();
         for (device, _) in recipients.iter().filter(|(key, _)| *key != own) {
-            let row = MarksRow::load(&rows, device)?;
+            let row = PeerMark::load(&rows, device)?;
             peers.push(row.map(|row| row.held).unwrap_or_default());
         }
         self.held = held(&rows)?;
