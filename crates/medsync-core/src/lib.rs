@@ -11,5 +11,7 @@ pub mod ledger;
 pub mod model;
 pub mod phi;
 pub mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod time;
 pub mod vault;

@@ -13,7 +13,9 @@ impl Bits {
     }
 
     fn add(&mut self, i: usize) {
-        self.0[i / 64] |= 1 << (i % 64);
+        if let Some(word) = self.0.get_mut(i / 64) {
+            *word |= 1 << (i % 64);
+        }
     }
 
     fn join(&mut self, other: &Self) {

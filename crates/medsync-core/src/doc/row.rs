@@ -12,7 +12,7 @@ use crate::model::kind::{KindRules, field_of_key};
 use crate::model::order::Order;
 use crate::model::pack::PolicyRow;
 use crate::model::policy::{Accord, Operation, Outcome, Standing};
-use crate::model::shape::{split_items, split_members};
+use crate::model::shape::{is_reserved, split_items, split_members};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -75,14 +75,7 @@ enum CellRow {
 impl RecordState {
     /// The row that, with the view, holds this state.
     pub fn to_row(&self, rules: &KindRules) -> Vec<u8> {
-        let mut mixed = self.mixed_fields();
-        // The view shows a counter's sum, not its parts.
-        mixed.extend(
-            self.keys
-                .keys()
-                .map(|k| field_of_key(k))
-                .filter(|field| matches!(rules.policy(field), PolicyRow::Counter { .. })),
-        );
+        let clashing = self.clashing_members(rules);
         let row = Row {
             format: FORMAT,
             patient: self.patient.clone(),
@@ -91,29 +84,41 @@ impl RecordState {
             keys: self
                 .keys
                 .iter()
-                .map(|(key, state)| self.key_row(key, state, &mixed))
+                .map(|(key, state)| self.key_row(key, state, &clashing))
                 .collect(),
         };
         postcard::to_allocvec(&row).expect("a row has no maps of unknown length")
     }
 
-    /// Fields that are kept whole and as items at once: the view cannot hold both.
-    fn mixed_fields(&self) -> BTreeSet<&str> {
-        let whole: BTreeSet<&str> = self
-            .keys
-            .keys()
-            .map(|k| &**k)
-            .filter(|k| !k.contains('/'))
-            .collect();
-        self.keys
-            .keys()
-            .filter_map(|k| k.split_once('/'))
-            .map(|(field, _)| field)
-            .filter(|field| whole.contains(field))
-            .collect()
+    /// Members of the view that are not one key's or one list's alone: there the view does not
+    /// hold every value as it was written.
+    fn clashing_members(&self, rules: &KindRules) -> BTreeSet<&str> {
+        let mut owners: BTreeMap<&str, &str> = BTreeMap::new();
+        let mut clashing = BTreeSet::new();
+        for (key, state) in &self.keys {
+            // `name` kept whole and the items `name/..` are two owners.
+            let owner = key.split_inclusive('/').next().unwrap_or_default();
+            let field = field_of_key(key);
+            // The view shows a counter's sum, not its parts.
+            if matches!(rules.policy(field), PolicyRow::Counter { .. }) {
+                clashing.insert(field);
+                clashing.extend(members_of(key, state.outcome.shown.as_ref()));
+            }
+            // A list kept whole comes before its items and moves them all.
+            if let Some(whole) = self.keys.get(field).filter(|_| owner != field) {
+                clashing.extend(members_of(field, whole.outcome.shown.as_ref()));
+                clashing.extend(members_of(key, state.outcome.shown.as_ref()));
+            }
+            for name in members_of(key, state.outcome.shown.as_ref()) {
+                if *owners.entry(name).or_insert(owner) != owner || is_reserved(name) {
+                    clashing.insert(name);
+                }
+            }
+        }
+        clashing
     }
 
-    fn key_row(&self, key: &str, state: &KeyState, mixed: &BTreeSet<&str>) -> KeyRow {
+    fn key_row(&self, key: &str, state: &KeyState, clashing: &BTreeSet<&str>) -> KeyRow {
         let outcome = &state.outcome;
         let ids: Vec<OpId> = outcome.candidates.iter().map(|c| c.id).collect();
         let actor = |id: &OpId| self.actors.iter().position(|a| a.actor == id.actor);
@@ -130,8 +135,8 @@ impl RecordState {
             }
             _ => None,
         };
-        let field = key.split_once('/').map_or(key, |(field, _)| field);
-        let viewed = alone.filter(|_| outcome.shown.is_some() && !mixed.contains(field));
+        let members = members_of(key, outcome.shown.as_ref());
+        let viewed = alone.filter(|_| !members.iter().any(|name| clashing.contains(name)));
         let candidates = outcome.candidates.iter().map(|c| CandidateRow {
             change: c.change,
             ctr: c.id.ctr,
@@ -184,6 +189,13 @@ impl RecordState {
             .map(|(actor, chain)| ActorInfo { actor, chain })
             .collect();
         let changes: Vec<ChangeInfo> = row.changes.into_iter().map(change_info).collect();
+        if !changes
+            .iter()
+            .enumerate()
+            .all(|(i, c)| c.fits(i, actors.len()))
+        {
+            return Err(BAD);
+        }
         let slots = slots(&row.keys);
         let mut keys = BTreeMap::new();
         for (key, slot) in row.keys.into_iter().zip(slots) {
@@ -243,7 +255,8 @@ impl RecordState {
 
 /// For each key the place of its item in the view's list, which orders items by their index.
 fn slots(keys: &[KeyRow]) -> Vec<usize> {
-    let mut lists: BTreeMap<&str, Vec<(Option<&Order>, &str, usize)>> = BTreeMap::new();
+    type Item<'a> = (Option<&'a Order>, &'a str, usize);
+    let mut lists: BTreeMap<&str, Vec<Item<'_>>> = BTreeMap::new();
     for (i, key) in keys.iter().enumerate() {
         if let (Some((field, element)), Some(order)) = (key.key.split_once('/'), key.place()) {
             lists.entry(field).or_default().push((order, element, i));
@@ -320,11 +333,30 @@ impl View<'_> {
     }
 }
 
+/// The members of the view that a key's shown value stands in.
+fn members_of<'a>(key: &'a str, shown: Option<&'a Cell>) -> Vec<&'a str> {
+    match shown {
+        Some(Cell::Put { atom, .. }) => match atom {
+            Atom::Value(_) => vec![field_of_key(key)],
+            Atom::Members(all) => all.iter().map(|(name, _)| &**name).collect(),
+        },
+        _ => vec![],
+    }
+}
+
 /// Whether the one candidate is what is shown, so that the row need not say so.
 fn shows(one: &Operation, shown: Option<&Cell>) -> bool {
     match one.cell.standing() {
         cell @ Cell::Put { .. } => shown == Some(cell),
         _ => shown.is_none(),
+    }
+}
+
+impl ChangeInfo {
+    /// Whether it names only actors that there are, and changes before it.
+    fn fits(&self, index: usize, actors: usize) -> bool {
+        let mut named = self.deps.iter().chain(self.seen.iter().flatten());
+        self.actor < actors && named.all(|i| *i < index)
     }
 }
 
@@ -334,7 +366,7 @@ fn change_row(c: &ChangeInfo) -> ChangeRow {
         actor: c.actor,
         seq: c.seq,
         start_op: c.start_op,
-        ops: c.end_op + 1 - c.start_op,
+        ops: c.end_op.saturating_add(1).saturating_sub(c.start_op),
         deps: c.deps.clone(),
         seen: c.seen.clone(),
         hlc: c.hlc.0,

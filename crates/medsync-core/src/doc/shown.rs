@@ -6,7 +6,7 @@ use crate::model::cell::{Atom, Cell};
 use crate::model::kind::{KindRules, field_of_key};
 use crate::model::order::Order;
 use crate::model::pack::PolicyRow;
-use crate::model::policy::{self, Accord};
+use crate::model::policy::{self, Accord, Operation, Outcome};
 use crate::model::shape;
 use crate::time::Timestamp;
 use std::collections::BTreeMap;
@@ -37,6 +37,17 @@ pub struct Contest {
     pub why: Why,
 }
 
+/// A counter field.
+struct Counter<'a> {
+    field: &'a str,
+    sum: i128,
+    floor: Option<i64>,
+    /// The time of the last part.
+    since: Timestamp,
+    /// Whether parts were left out for want of authority.
+    doubted: bool,
+}
+
 impl RecordState {
     /// The open questions, by key.
     pub fn contests(&self, rules: &KindRules) -> Vec<Contest> {
@@ -60,15 +71,21 @@ impl RecordState {
         if self.changes.len() > 1 {
             self.stops_beside_changes(rules, &mut out);
         }
-        for (field, sum, floor, since) in self.counters(rules) {
-            if floor.is_some_and(|floor| sum < i128::from(floor)) {
-                let contest = Contest {
-                    key: field.into(),
-                    since,
-                    why: Why::BelowFloor,
-                };
-                out.insert(field.into(), contest);
-            }
+        for counter in self.counters(rules) {
+            let below = |floor: i64| counter.sum < i128::from(floor);
+            let why = if counter.floor.is_some_and(below) {
+                Why::BelowFloor
+            } else if counter.doubted {
+                Why::Unconfirmed
+            } else {
+                continue;
+            };
+            let contest = Contest {
+                key: counter.field.into(),
+                since: counter.since,
+                why,
+            };
+            out.insert(counter.field.into(), contest);
         }
         out.into_values().collect()
     }
@@ -107,33 +124,60 @@ impl RecordState {
         }
     }
 
-    /// Counter fields: name, sum, floor, time of the last part.
-    fn counters<'a>(
-        &'a self,
-        rules: &'a KindRules,
-    ) -> impl Iterator<Item = (&'a str, i128, Option<i64>, Timestamp)> {
-        let mut sums: BTreeMap<&str, (i128, Option<i64>, Timestamp)> = BTreeMap::new();
+    /// Fields on which someone with authority wrote a status that a final one keeps from taking
+    /// effect: the operation is kept, and a person should know.
+    pub fn without_effect(&self, rules: &KindRules) -> Vec<Box<str>> {
+        let idle = |field: &&str| {
+            let Some(status) = self.keys.get(*field) else {
+                return false;
+            };
+            let outcome = &status.outcome;
+            outcome.candidates.iter().any(|c| {
+                c.confirmed() && policy::without_effect(rules.policy(field), outcome, &c.cell)
+            })
+        };
+        rules
+            .lattices()
+            .map(|(field, _)| field)
+            .filter(idle)
+            .map(Into::into)
+            .collect()
+    }
+
+    /// Counter fields. Parts without authority do not count beside parts that have it.
+    fn counters<'a>(&'a self, rules: &'a KindRules) -> Vec<Counter<'a>> {
+        let mut fields: BTreeMap<&str, (Option<i64>, Vec<&Outcome>)> = BTreeMap::new();
         for (key, state) in &self.keys {
             let field = field_of_key(key);
-            let PolicyRow::Counter { floor } = rules.policy(field) else {
-                continue;
-            };
-            let entry = sums
-                .entry(field)
-                .or_insert((0, *floor, Timestamp::default()));
-            entry.0 = entry.0.saturating_add(part(state.outcome.shown.as_ref()));
-            let last = state.outcome.candidates.iter().map(|c| c.hlc).max();
-            entry.2 = entry.2.max(last.unwrap_or_default());
+            if let PolicyRow::Counter { floor } = rules.policy(field) {
+                let parts = &mut fields.entry(field).or_insert((*floor, vec![])).1;
+                parts.push(&state.outcome);
+            }
         }
-        sums.into_iter()
-            .map(|(field, (sum, floor, since))| (field, sum, floor, since))
+        let sure = |part: &&Outcome| part.candidates.iter().any(Operation::confirmed);
+        let counter = |(field, (floor, mut parts)): (&'a str, (Option<i64>, Vec<&Outcome>))| {
+            let all = parts.len();
+            if parts.iter().any(sure) {
+                parts.retain(sure);
+            }
+            let candidates = parts.iter().flat_map(|p| &p.candidates);
+            Counter {
+                field,
+                sum: parts.iter().map(|p| part(p.shown.as_ref())).sum(),
+                floor,
+                since: candidates.map(|c| c.hlc).max().unwrap_or_default(),
+                doubted: parts.len() < all,
+            }
+        };
+        fields.into_iter().map(counter).collect()
     }
 
     /// The record as canonical JSON: settled values and safe interims.
     pub fn render(&self, record: &RecordId, rules: &KindRules) -> String {
         let sums: Vec<(&str, Atom)> = self
             .counters(rules)
-            .map(|(field, sum, _, _)| (field, Atom::Value(sum.to_string().into())))
+            .into_iter()
+            .map(|c| (c.field, Atom::Value(c.sum.to_string().into())))
             .collect();
         let counted = |key: &str| sums.iter().any(|(field, _)| *field == field_of_key(key));
         let plain = self

@@ -11,7 +11,7 @@ use crate::model::cell::OpId;
 use crate::model::kind::{KindRules, field_of_key};
 use crate::model::policy::{self, Operation, Outcome, Standing};
 use crate::time::Timestamp;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashMap};
 
 /// What is known of where an imported change came from: the source and the imported content.
 pub type ImportedFrom = (u64, [u8; 16]);
@@ -102,8 +102,8 @@ pub enum CausalFault {
     /// An actor's sequence number stands twice or leaves a gap below its own dependencies.
     #[error("the actor's sequence number is used twice or skips one")]
     Sequence,
-    /// The first operation does not follow the dependencies.
-    #[error("the change's first operation does not follow its dependencies")]
+    /// The first operation does not follow the dependencies, or there is none.
+    #[error("the change's first operation does not follow its dependencies, or there is none")]
     StartOp,
     /// The version it claims to have seen is not among its causes.
     #[error("the change claims to have seen what it does not build on")]
@@ -131,8 +131,10 @@ impl RecordState {
     /// The version: changes that no other builds on, ascending.
     pub fn heads(&self) -> Vec<ChangeId> {
         let mut covered = vec![false; self.changes.len()];
-        for change in &self.changes {
-            change.deps.iter().for_each(|d| covered[*d] = true);
+        for dep in self.changes.iter().flat_map(|change| &change.deps) {
+            if let Some(covered) = covered.get_mut(*dep) {
+                *covered = true;
+            }
         }
         let left = self
             .changes
@@ -204,8 +206,8 @@ impl RecordState {
         });
         FlatChange {
             actor,
-            seq: last.map_or(0, |c| c.seq) + 1,
-            start_op: self.max_op() + 1,
+            seq: last.map_or(0, |c| c.seq).saturating_add(1),
+            start_op: self.max_op().saturating_add(1),
             hlc,
             deps,
             ops: ops.collect(),
@@ -230,7 +232,8 @@ impl RecordState {
             .map(|d| self.changes[*d].end_op)
             .max()
             .unwrap_or(0);
-        if change.start_op != max_op + 1 {
+        // Without operations it would not come after its causes in the order of changes.
+        if change.start_op != max_op.saturating_add(1) || change.ops.is_empty() {
             return Err(CausalFault::StartOp);
         }
         let ancestors = Bits::closure(&self.changes, &deps);
@@ -238,7 +241,7 @@ impl RecordState {
         let knows_last = self
             .last_of(&change.actor)
             .is_none_or(|last| self.position(&last.id).is_some_and(|i| ancestors.has(i)));
-        if change.seq != before + 1 || !knows_last {
+        if change.seq != before.saturating_add(1) || !knows_last {
             return Err(CausalFault::Sequence);
         }
         let seen = incoming.seen.as_deref().unwrap_or_default();
@@ -292,7 +295,8 @@ impl RecordState {
         if index == 0 {
             self.patient.clone_from(&incoming.patient);
         }
-        let info = incoming.info(self);
+        let actor = self.actor_index(incoming.change.actor, incoming.chain);
+        let info = incoming.info(actor, |id| self.position(id));
         self.changes.push(info);
         true
     }
@@ -317,18 +321,17 @@ impl RecordState {
         all.sort_by_key(|i| (i.change.start_op, i.id));
         all.dedup_by_key(|i| i.id);
         let mut state = Self::default();
-        let mut kept = Vec::with_capacity(all.len());
+        let mut kept: Vec<Incoming> = Vec::with_capacity(all.len());
+        let mut places: HashMap<ChangeId, usize> = HashMap::with_capacity(all.len());
         for incoming in all {
-            if incoming
-                .change
-                .deps
-                .iter()
-                .all(|d| state.position(d).is_some())
-            {
-                if state.patient.is_none() && incoming.change.deps.is_empty() {
+            let change = &incoming.change;
+            if change.deps.iter().all(|d| places.contains_key(d)) {
+                if state.patient.is_none() && change.deps.is_empty() {
                     state.patient.clone_from(&incoming.patient);
                 }
-                let info = incoming.info(&mut state);
+                let actor = state.actor_index(change.actor, incoming.chain);
+                let info = incoming.info(actor, |id| places.get(id).copied());
+                places.insert(incoming.id, kept.len());
                 state.changes.push(info);
                 kept.push(incoming);
             }
@@ -360,28 +363,29 @@ fn visible(
     changes: &[Incoming],
     causality: &Seen,
 ) -> Result<Vec<OpId>, CausalFault> {
-    let op = |(c, i): &(usize, usize)| &changes[*c].change.ops[*i];
     let id = |(c, i): &(usize, usize)| changes[*c].change.op_id(*i);
-    let left = |among: &[&(usize, usize)]| -> Vec<OpId> {
-        let hidden: BTreeSet<OpId> = among.iter().flat_map(|p| op(p).pred.clone()).collect();
-        let mut ids: Vec<OpId> = among
-            .iter()
-            .map(|p| id(p))
-            .filter(|i| !hidden.contains(i))
+    let ids: HashMap<OpId, usize> = places.iter().map(id).zip(0..).collect();
+    let mut hidden_by: Vec<Vec<usize>> = vec![Vec::new(); places.len()];
+    let left = |hidden_by: &[Vec<usize>], within: &dyn Fn(usize) -> bool| -> Vec<OpId> {
+        let stands = |p: &usize| within(*p) && !hidden_by[*p].iter().any(|q| within(*q));
+        let mut left: Vec<OpId> = (0..places.len())
+            .filter(stands)
+            .map(|p| id(&places[p]))
             .collect();
-        ids.sort_unstable();
-        ids
+        left.sort_unstable();
+        left
     };
-    for place in places {
-        let before: Vec<_> = places
-            .iter()
-            .filter(|p| causality.builds_on(place.0, p.0))
-            .collect();
-        if op(place).pred != left(&before) {
+    for (at, place) in places.iter().enumerate() {
+        let pred = &changes[place.0].change.ops[place.1].pred;
+        let before = |p: usize| p < at && causality.builds_on(place.0, places[p].0);
+        if *pred != left(&hidden_by, &before) {
             return Err(CausalFault::Predecessors);
         }
+        for p in pred.iter().filter_map(|id| ids.get(id)) {
+            hidden_by[*p].push(at);
+        }
     }
-    Ok(left(&places.iter().collect::<Vec<_>>()))
+    Ok(left(&hidden_by, &|_| true))
 }
 
 impl Incoming {
@@ -395,9 +399,9 @@ impl Incoming {
         }
     }
 
-    fn info(&self, state: &mut RecordState) -> ChangeInfo {
+    fn info(&self, actor: usize, position: impl Fn(&ChangeId) -> Option<usize>) -> ChangeInfo {
         let places = |ids: &[ChangeId]| -> Vec<usize> {
-            let mut places: Vec<usize> = ids.iter().filter_map(|id| state.position(id)).collect();
+            let mut places: Vec<usize> = ids.iter().filter_map(&position).collect();
             places.sort_unstable();
             places
         };
@@ -405,7 +409,7 @@ impl Incoming {
         let seen = self.seen.as_deref().map(places);
         ChangeInfo {
             id: self.id,
-            actor: state.actor_index(self.change.actor, self.chain),
+            actor,
             seq: self.change.seq,
             start_op: self.change.start_op,
             end_op: self.change.end_op(),

@@ -5,7 +5,7 @@
 
 use crate::error::{Error, Result};
 use crate::model::cell::{Atom, Cell, MAX_ATOM, MAX_REASON, MAX_SETTLES, OpId, Review};
-use crate::model::json::Json;
+use crate::model::json::{ATOM_DEPTH_MAX, Json};
 use crate::model::order::Order;
 use std::fmt;
 
@@ -146,6 +146,10 @@ fn split_zero(bytes: &[u8]) -> Result<(&[u8], &[u8])> {
 
 fn canonical(bytes: &[u8]) -> Result<Json> {
     let json = Json::parse(bytes)?;
+    // One level more for bound members.
+    if json.depth() > ATOM_DEPTH_MAX + 1 {
+        return Err(Error::invalid("a value is nested too deep"));
+    }
     if json.text().as_bytes() == bytes {
         Ok(json)
     } else {

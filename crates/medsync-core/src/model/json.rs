@@ -10,6 +10,9 @@ use std::fmt::{self, Write as _};
 
 /// Deepest nesting that is read.
 pub const DEPTH_MAX: usize = 64;
+/// Deepest nesting of a member's value: a record that holds it can be read as a whole, with room
+/// for the lists and bound members that it may stand in.
+pub const ATOM_DEPTH_MAX: usize = DEPTH_MAX - 6;
 
 /// A JSON value. Its `Debug` shows only its shape.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -61,6 +64,16 @@ impl Json {
             .map_err(|e| Error::invalid_at("not UTF-8", format!("byte {}", e.valid_up_to())))?;
         let raw: &RawValue = serde_json::from_str(text).map_err(|e| syntax(&e))?;
         Self::from_raw(raw, 0)
+    }
+
+    /// How deep it is nested: 0 for a scalar or an empty array or object.
+    pub fn depth(&self) -> usize {
+        let below = match self {
+            Self::Array(items) => items.iter().map(Self::depth).max(),
+            Self::Object(members) => members.iter().map(|(_, v)| v.depth()).max(),
+            _ => None,
+        };
+        below.map_or(0, |below| below + 1)
     }
 
     /// Each level is scanned for its members' extent and then read by itself: serde_json alone

@@ -2,6 +2,8 @@
 
 pub mod cell;
 pub mod cell_value;
+pub mod field;
+pub(crate) mod interim;
 pub mod json;
 pub mod kind;
 pub mod order;

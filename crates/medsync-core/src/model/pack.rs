@@ -190,28 +190,32 @@ pub fn pattern_matches(pattern: &str, member: &str) -> bool {
 }
 
 /// Where a value stands in an order of codes: 0 for absence, above the last code for a stranger.
+/// Of several codes (a concept's codings) the highest counts.
 pub fn order_rank(order: &[String], by: &str, value: Option<&Json>) -> usize {
     let Some(value) = value else { return 0 };
-    let found = by
-        .split('.')
-        .filter(|name| !name.is_empty())
-        .try_fold(value, |at, name| {
-            let at = at.items().first().unwrap_or(at);
-            let mut members = at.members().iter();
-            members
-                .find(|(member, _)| pattern_matches(name, member))
-                .map(|(_, value)| value)
-        });
-    let code = match found {
-        Some(Json::String(text)) => text.to_string(),
-        Some(Json::Null) | None => return order.len() + 1,
-        Some(other) => other.text(),
+    let mut found = vec![value];
+    for name in by.split('.').filter(|name| !name.is_empty()) {
+        found = found
+            .into_iter()
+            .flat_map(|at| match at {
+                Json::Array(items) => &items[..],
+                one => std::slice::from_ref(one),
+            })
+            .flat_map(Json::members)
+            .filter(|(member, _)| pattern_matches(name, member))
+            .map(|(_, value)| value)
+            .collect();
+    }
+    let rank = |code: &&Json| {
+        let code = match code {
+            Json::String(text) => text.to_string(),
+            other => other.text(),
+        };
+        order.iter().position(|known| *known == code)
     };
-    order
-        .iter()
-        .position(|known| *known == code)
-        .unwrap_or(order.len())
-        + 1
+    let stranger = order.len();
+    let ranks = found.iter().map(|code| rank(code).unwrap_or(stranger));
+    ranks.max().unwrap_or(stranger) + 1
 }
 
 /// What a contested field shows until a person has decided.
@@ -264,9 +268,22 @@ impl Lattice {
             .position(|rank| rank.iter().any(|c| c == code))
     }
 
-    /// Whether the code is terminal.
+    /// The rank of a code and its place within the rank.
+    pub fn place(&self, code: &str) -> Option<(usize, usize)> {
+        let within = |rank: &Vec<String>| rank.iter().position(|c| c == code);
+        let mut ranks = self.ranks.iter().enumerate();
+        ranks.find_map(|(rank, codes)| Some((rank, within(codes)?)))
+    }
+
+    /// Whether the code is terminal. A code above a terminal one is terminal too, listed or not:
+    /// else a stopped medicine marked as entered in error could be set active again.
     pub fn is_terminal(&self, code: &str) -> bool {
-        self.terminal.iter().any(|c| c == code)
+        let listed = |c: &str| self.terminal.iter().any(|t| t == c);
+        listed(code)
+            || self
+                .rank(code)
+                .and_then(|rank| self.ranks.get(..rank))
+                .is_some_and(|below| below.iter().flatten().any(|c| listed(c)))
     }
 }
 
@@ -376,6 +393,8 @@ mod tests {
         assert_eq!(rank("", "\"odd\""), 3);
         assert_eq!(rank("coding.code", "{\"coding\":[{\"code\":\"high\"}]}"), 2);
         assert_eq!(rank("coding.code", "{\"text\":\"free\"}"), 3);
+        let two = "{\"coding\":[{\"code\":\"low\"},{\"code\":\"high\"}]}";
+        assert_eq!(rank("coding.code", two), 2);
         let dead = ["false".to_owned()];
         let value = Json::parse(b"{\"deceasedBoolean\":false}").expect("JSON");
         assert_eq!(order_rank(&dead, "deceased[x]", Some(&value)), 1);

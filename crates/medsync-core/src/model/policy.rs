@@ -8,8 +8,9 @@
 //! order of delivery cannot matter.
 
 use crate::model::cell::{Atom, Cell, OpId};
+use crate::model::interim;
 use crate::model::json::Json;
-use crate::model::pack::{Interim, Lattice, PolicyRow, Reopen, order_rank};
+use crate::model::pack::{Interim, Lattice, PolicyRow, Reopen};
 use crate::time::Timestamp;
 
 /// What an author's certificates say about one commit.
@@ -93,8 +94,8 @@ pub struct Outcome {
 /// Decides one key from all its operations, in an order in which causes come first.
 pub fn decide(policy: &PolicyRow, operations: &[Operation], causality: &dyn Causality) -> Outcome {
     let history = History::new(policy, operations, causality);
-    let all: Vec<usize> = (0..operations.len()).collect();
-    settle(policy, &history.candidates(&all), &|| {
+    let all = vec![true; operations.len()];
+    settle(policy, history.candidates(&all), &|| {
         history.last_agreed(&all)
     })
 }
@@ -104,37 +105,81 @@ pub fn decide(policy: &PolicyRow, operations: &[Operation], causality: &dyn Caus
 /// the interim has to be found in the key's history.
 pub fn extend(policy: &PolicyRow, before: &Outcome, new: Operation) -> Option<Outcome> {
     let contested = matches!(before.accord, Accord::Contested(_));
-    let keep = |x: &&Operation| !entitled(policy, &new, x, contested);
-    let mut candidates: Vec<Operation> = before.candidates.iter().filter(keep).cloned().collect();
+    let y = Side::new(policy, &new, 0);
+    let sides = before.candidates.iter().map(|x| Side::new(policy, x, 0));
+    let mut left: Vec<Side<'_>> = sides
+        .filter(|x| !entitled(policy, &y, x, contested))
+        .collect();
     // A plain value on top of a contest leaves the common past as it was, and so the interim.
-    let same_past = contested && candidates.len() == before.candidates.len();
+    let same_past = contested && left.len() == before.candidates.len();
     let missing = std::cell::Cell::new(false);
     let interim = || {
         missing.set(!same_past);
         before.shown.clone()
     };
-    candidates.push(new);
-    sort(&mut candidates);
-    let outcome = settle(policy, &candidates.iter().collect::<Vec<_>>(), &interim);
+    left.push(y);
+    let outcome = settle(policy, left, &interim);
     (!missing.get()).then_some(outcome)
 }
 
-fn sort(candidates: &mut [Operation]) {
-    candidates.sort_by_key(|c| (c.hlc, c.id));
+/// An operation as one side of a question, with what its policy asks of it again and again.
+#[derive(Clone, Copy)]
+struct Side<'a> {
+    operation: &'a Operation,
+    /// Its index among the key's operations.
+    at: usize,
+    confirmed: bool,
+    /// Whether a value stands after it.
+    put: bool,
+    /// Rank of its status, and place within the rank.
+    place: Option<(usize, usize)>,
+    terminal: bool,
+}
+
+impl<'a> Side<'a> {
+    fn new(policy: &PolicyRow, operation: &'a Operation, at: usize) -> Self {
+        let mut this = Self {
+            operation,
+            at,
+            confirmed: operation.confirmed(),
+            put: matches!(operation.cell.standing(), Cell::Put { .. }),
+            place: None,
+            terminal: false,
+        };
+        if let PolicyRow::Lattice(lattice) = policy
+            && let Some(code) = code(&operation.cell)
+        {
+            this.place = lattice.place(&code);
+            this.terminal = lattice.is_terminal(&code);
+        }
+        this
+    }
+
+    fn rank(&self) -> Option<usize> {
+        self.place.map(|(rank, _)| rank)
+    }
+
+    const fn cell(&self) -> &'a Cell {
+        &self.operation.cell
+    }
+
+    fn same_value(&self, other: &Self) -> bool {
+        self.cell().same_value(other.cell())
+    }
 }
 
 /// Whether `y`, whose author saw `x`, covers it.
-fn entitled(policy: &PolicyRow, y: &Operation, x: &Operation, contested: bool) -> bool {
-    if !y.confirmed() {
+fn entitled(policy: &PolicyRow, y: &Side<'_>, x: &Side<'_>, contested: bool) -> bool {
+    if !y.confirmed {
         return false;
     }
-    let reviewed = match &y.cell {
-        Cell::Review(review) if !review.settles.contains(&x.id) => return false,
+    let reviewed = match y.cell() {
+        Cell::Review(review) if !review.settles.contains(&x.operation.id) => return false,
         Cell::Review(_) => true,
         _ => false,
     };
     // What is in question, for a disagreement or for want of authority, only a review settles.
-    if !reviewed && decides(policy) && (contested || !x.confirmed()) {
+    if !reviewed && decides(policy) && (contested || !x.confirmed) {
         return false;
     }
     match policy {
@@ -149,32 +194,21 @@ const fn decides(policy: &PolicyRow) -> bool {
 }
 
 /// Whether a terminal status gives way.
-fn rises(lattice: &Lattice, y: &Operation, x: &Operation, reviewed: bool) -> bool {
+fn rises(lattice: &Lattice, y: &Side<'_>, x: &Side<'_>, reviewed: bool) -> bool {
     // Nobody's unauthorised status holds against anything.
-    if !x.confirmed() {
+    if !x.confirmed || !x.terminal || lattice.reopen == Reopen::BySeen {
         return true;
     }
-    let Some(x_code) = code(&x.cell).filter(|c| lattice.is_terminal(c)) else {
-        return true;
-    };
-    if lattice.reopen == Reopen::BySeen {
-        return true;
-    }
-    let rank = |code: &str| lattice.rank(code);
-    let Some(y_rank) = code(&y.cell).as_deref().and_then(rank) else {
-        return false;
-    };
-    let x_rank = rank(&x_code);
     // A review may choose between terminals of one rank; it may not revive.
-    Some(y_rank) > x_rank || (reviewed && Some(y_rank) == x_rank)
+    y.rank() > x.rank() || (reviewed && y.rank().is_some() && y.rank() == x.rank())
 }
 
-/// The operations of a key with what each covers, worked out causes first.
+/// The operations of a key with what covers each, worked out causes first.
 struct History<'a> {
     policy: &'a PolicyRow,
-    operations: &'a [Operation],
+    sides: Vec<Side<'a>>,
     causality: &'a dyn Causality,
-    covers: Vec<Vec<usize>>,
+    covered_by: Vec<Vec<usize>>,
 }
 
 impl<'a> History<'a> {
@@ -183,103 +217,143 @@ impl<'a> History<'a> {
         operations: &'a [Operation],
         causality: &'a dyn Causality,
     ) -> Self {
+        let side = |(at, operation)| Side::new(policy, operation, at);
         let mut this = Self {
             policy,
-            operations,
+            sides: operations.iter().enumerate().map(side).collect(),
             causality,
-            covers: Vec::new(),
+            covered_by: vec![Vec::new(); operations.len()],
         };
-        for y in 0..operations.len() {
-            let seen = this.seen_by(y);
-            let there = this.candidates(&seen);
-            let contested = matches!(
-                settle(policy, &there, &|| None).accord,
-                Accord::Contested(_)
-            );
-            let covered = there
-                .iter()
-                .filter(|x| entitled(policy, &operations[y], x, contested))
-                .filter_map(|x| operations.iter().position(|o| o.id == x.id))
-                .collect();
-            this.covers.push(covered);
+        for y in this.sides.clone() {
+            if !y.confirmed {
+                continue;
+            }
+            let there = this.candidates(&this.seen_by(&y));
+            let contested = decides(policy) && verdict(policy, &trusted(&there)).is_contested();
+            for x in there.iter().filter(|x| entitled(policy, &y, x, contested)) {
+                this.covered_by[x.at].push(y.at);
+            }
         }
         this
     }
 
-    /// Operations that the author of `y` had in view.
-    fn seen_by(&self, y: usize) -> Vec<usize> {
-        let later = self.operations[y].change;
-        (0..y)
-            .filter(|x| self.causality.saw(later, self.operations[*x].change))
+    /// Of the operations before `y`, those that its author had in view.
+    fn seen_by(&self, y: &Side<'_>) -> Vec<bool> {
+        let later = y.operation.change;
+        let before = self.sides.iter().take(y.at);
+        before
+            .map(|x| self.causality.saw(later, x.operation.change))
             .collect()
     }
 
     /// Of a causally closed set of operations, those that none of the set covers.
-    fn candidates(&self, set: &[usize]) -> Vec<&'a Operation> {
-        let mut covered = vec![false; self.operations.len()];
-        for y in set {
-            for x in &self.covers[*y] {
-                covered[*x] = true;
-            }
-        }
-        let mut left: Vec<&Operation> = set
-            .iter()
-            .filter(|i| !covered[**i])
-            .map(|i| &self.operations[*i])
-            .collect();
-        left.sort_by_key(|c| (c.hlc, c.id));
-        left
+    fn candidates(&self, set: &[bool]) -> Vec<Side<'a>> {
+        let within = |i: &usize| set.get(*i).is_some_and(|within| *within);
+        let sides = self.sides.iter().filter(|x| within(&x.at));
+        sides
+            .filter(|x| !self.covered_by[x.at].iter().any(within))
+            .copied()
+            .collect()
     }
 
-    /// What was shown in the version that the authors of all confirmed candidates had in view.
-    fn last_agreed(&self, set: &[usize]) -> Option<Cell> {
-        let candidates = self.candidates(set);
-        let authors: Vec<usize> = trusted(&candidates).iter().map(|c| c.change).collect();
-        let common: Vec<usize> = set
-            .iter()
-            .copied()
-            .filter(|x| {
-                let change = self.operations[*x].change;
-                authors.iter().all(|a| self.causality.saw(*a, change))
-            })
-            .collect();
-        if common.len() >= set.len() || common.is_empty() {
-            return None;
+    /// What was shown in the version that the authors of all trusted candidates had in view. Where
+    /// that was contested itself, what its sides had in common, and so on: a loop and no recursion,
+    /// because people who go on disagreeing set the depth.
+    fn last_agreed(&self, set: &[bool]) -> Option<Cell> {
+        let mut set = set.to_vec();
+        loop {
+            let sides = trusted(&self.candidates(&set));
+            let common = |x: &Side<'_>| {
+                let earlier = x.operation.change;
+                let saw = |s: &Side<'_>| self.causality.saw(s.operation.change, earlier);
+                set.get(x.at).is_some_and(|within| *within) && sides.iter().all(saw)
+            };
+            let common: Vec<bool> = self.sides.iter().map(common).collect();
+            let before = self.candidates(&common);
+            // What nobody with authority wrote was never agreed among those who have it.
+            let doubtful = sides.iter().any(|s| s.confirmed) && !before.iter().any(|c| c.confirmed);
+            if before.is_empty() || doubtful || common == set {
+                return None;
+            }
+            let further = std::cell::Cell::new(false);
+            let outcome = settle(self.policy, before, &|| {
+                further.set(true);
+                None
+            });
+            if !further.get() {
+                return outcome.shown;
+            }
+            set = common;
         }
-        settle(self.policy, &self.candidates(&common), &|| {
-            self.last_agreed(&common)
-        })
-        .shown
     }
 }
 
-/// Settles candidates, oldest first, or finds them contested and picks the interim.
-fn settle(
-    policy: &PolicyRow,
-    candidates: &[&Operation],
-    last_agreed: &dyn Fn() -> Option<Cell>,
-) -> Outcome {
-    let trusted = &trusted(candidates)[..];
-    let (shown, contested) = match policy {
-        PolicyRow::Lww | PolicyRow::Counter { .. } => (newest(trusted), false),
+/// What a policy makes of candidates.
+enum Verdict<'a> {
+    /// They agree, or the policy settles them.
+    Settled(Option<&'a Cell>),
+    /// They do not; this is the policy's own choice until a person has decided.
+    Contested(Option<&'a Cell>),
+    /// They do not, and the pack names the interim.
+    Open(&'a [String], &'a str, Interim),
+}
+
+impl<'a> Verdict<'a> {
+    const fn new(shown: Option<&'a Cell>, contested: bool) -> Self {
+        if contested {
+            Self::Contested(shown)
+        } else {
+            Self::Settled(shown)
+        }
+    }
+
+    const fn is_contested(&self) -> bool {
+        !matches!(self, Self::Settled(_))
+    }
+}
+
+/// Judges trusted candidates. Whether they are contested does not depend on their order.
+fn verdict<'a>(policy: &'a PolicyRow, trusted: &[Side<'a>]) -> Verdict<'a> {
+    match policy {
+        PolicyRow::Lww | PolicyRow::Counter { .. } => Verdict::Settled(newest(trusted)),
         PolicyRow::Set {
             contest_edits,
             contest_retractions,
-        } => settle_item(trusted, *contest_edits, *contest_retractions),
-        PolicyRow::Lattice(lattice) => settle_status(lattice, trusted),
+        } => item(trusted, *contest_edits, *contest_retractions),
+        PolicyRow::Lattice(_) => status(trusted),
         PolicyRow::Escalate { interim, order, by } => match agreed(trusted) {
-            Some(cell) => (Some(cell), false),
-            None => (
-                pick_interim(*interim, (order, by), trusted, last_agreed),
-                true,
-            ),
+            Some(cell) => Verdict::Settled(Some(cell)),
+            None => Verdict::Open(order, by, *interim),
         },
+    }
+}
+
+/// Settles candidates, or finds them contested and picks the interim.
+fn settle(
+    policy: &PolicyRow,
+    mut candidates: Vec<Side<'_>>,
+    last_agreed: &dyn Fn() -> Option<Cell>,
+) -> Outcome {
+    candidates.sort_unstable_by_key(|c| (c.operation.hlc, c.operation.id));
+    let trusted = trusted(&candidates);
+    let verdict = verdict(policy, &trusted);
+    let contested = verdict.is_contested();
+    let shown = match verdict {
+        Verdict::Settled(cell) | Verdict::Contested(cell) => cell.cloned(),
+        Verdict::Open(order, by, interim) => {
+            let sides: Vec<&Operation> = trusted.iter().map(|c| c.operation).collect();
+            interim::pick(interim, (order, by), &sides, last_agreed)
+        }
     };
-    let differs = |c: &&Operation| shown.as_ref().is_none_or(|shown| !c.cell.same_value(shown));
+    let differs = |c: &Side<'_>| {
+        shown
+            .as_ref()
+            .is_none_or(|shown| !c.cell().same_value(shown))
+    };
     let accord = if contested {
-        Accord::Contested(diverged(trusted))
-    } else if decides(policy) && candidates.iter().any(|c| !c.confirmed() && differs(c)) {
-        Accord::Unconfirmed(diverged(candidates))
+        Accord::Contested(diverged(&trusted))
+    } else if decides(policy) && candidates.iter().any(|c| !c.confirmed && differs(c)) {
+        Accord::Unconfirmed(diverged(&candidates))
     } else {
         Accord::Settled
     };
@@ -288,93 +362,74 @@ fn settle(
             .map(|cell| cell.standing().clone())
             .filter(|cell| matches!(cell, Cell::Put { .. })),
         accord,
-        candidates: candidates.iter().map(|c| (*c).clone()).collect(),
+        candidates: candidates.iter().map(|c| c.operation.clone()).collect(),
     }
 }
 
 /// The candidates that authority stands behind; where there are none, all.
-fn trusted<'a>(candidates: &[&'a Operation]) -> Vec<&'a Operation> {
-    let confirmed: Vec<_> = candidates
-        .iter()
-        .copied()
-        .filter(|c| c.confirmed())
-        .collect();
-    if confirmed.is_empty() {
-        candidates.to_vec()
-    } else {
-        confirmed
-    }
+fn trusted<'a>(candidates: &[Side<'a>]) -> Vec<Side<'a>> {
+    let any = candidates.iter().any(|c| c.confirmed);
+    let trust = |c: &&Side<'a>| c.confirmed || !any;
+    candidates.iter().filter(trust).copied().collect()
 }
 
 /// When the second differing value was written.
-fn diverged(candidates: &[&Operation]) -> Timestamp {
+fn diverged(candidates: &[Side<'_>]) -> Timestamp {
     let first = candidates.first();
     candidates
         .iter()
-        .find(|c| first.is_some_and(|first| !c.cell.same_value(&first.cell)))
+        .find(|c| first.is_some_and(|first| !c.same_value(first)))
         .or(candidates.last())
-        .map(|c| c.hlc)
+        .map(|c| c.operation.hlc)
         .unwrap_or_default()
 }
 
-fn agreed(candidates: &[&Operation]) -> Option<Cell> {
+fn agreed<'a>(candidates: &[Side<'a>]) -> Option<&'a Cell> {
     let (last, rest) = candidates.split_last()?;
-    rest.iter()
-        .all(|c| c.cell.same_value(&last.cell))
-        .then(|| last.cell.clone())
+    rest.iter().all(|c| c.same_value(last)).then(|| last.cell())
 }
 
 /// Highest (HLC, operation): the operation's id holds the author and replica, and breaks ties.
-fn newest(candidates: &[&Operation]) -> Option<Cell> {
-    candidates
-        .iter()
-        .max_by_key(|c| (c.hlc, c.id.actor, c.id.ctr))
-        .map(|c| c.cell.clone())
+fn newest<'a>(candidates: &[Side<'a>]) -> Option<&'a Cell> {
+    let when = |c: &&Side<'_>| {
+        let id = c.operation.id;
+        (c.operation.hlc, id.actor, id.ctr)
+    };
+    candidates.iter().max_by_key(when).map(Side::cell)
 }
 
 /// An item of a set: edits beside retractions keep the item.
-fn settle_item(candidates: &[&Operation], edits: bool, retractions: bool) -> (Option<Cell>, bool) {
-    let (put, removed): (Vec<&Operation>, Vec<&Operation>) = candidates
-        .iter()
-        .copied()
-        .partition(|c| matches!(c.cell.standing(), Cell::Put { .. }));
+fn item<'a>(candidates: &[Side<'a>], edits: bool, retractions: bool) -> Verdict<'a> {
+    let (put, removed): (Vec<Side<'a>>, Vec<Side<'a>>) = candidates.iter().partition(|c| c.put);
     if put.is_empty() {
-        return (newest(&removed), false);
+        return Verdict::Settled(newest(&removed));
     }
     let differ = agreed(&put).is_none();
     let contested = (differ && edits) || (!removed.is_empty() && retractions);
-    (newest(&put), contested)
+    Verdict::new(newest(&put), contested)
 }
 
 /// The greatest status; different codes of the top rank are contested and the safest is shown.
-fn settle_status(lattice: &Lattice, candidates: &[&Operation]) -> (Option<Cell>, bool) {
-    let rank = |c: &&Operation| code(&c.cell).and_then(|code| lattice.rank(&code));
-    let place = |c: &&Operation| {
-        let code = code(&c.cell)?;
-        let rank = lattice.rank(&code)?;
-        Some((rank, lattice.ranks[rank].iter().position(|c| *c == code)))
-    };
-    let top = candidates.iter().filter_map(rank).max();
-    let Some(top) = top else {
+fn status<'a>(candidates: &[Side<'a>]) -> Verdict<'a> {
+    let Some(top) = candidates.iter().filter_map(Side::rank).max() else {
         // No code the pack knows: as cautious as an escalating field.
         return match agreed(candidates) {
-            Some(cell) => (Some(cell), false),
-            None => (newest(candidates), true),
+            Some(cell) => Verdict::Settled(Some(cell)),
+            None => Verdict::Contested(newest(candidates)),
         };
     };
-    let highest: Vec<&Operation> = candidates
+    let highest: Vec<Side<'a>> = candidates
         .iter()
+        .filter(|c| c.rank() == Some(top))
         .copied()
-        .filter(|c| rank(c) == Some(top))
         .collect();
-    let unknown = candidates
-        .iter()
-        .any(|c| rank(c).is_none() && code(&c.cell).is_some());
+    // A value that is no code of the pack's may mean anything. Absence stands below every code.
+    let unknown = candidates.iter().any(|c| c.put && c.place.is_none());
     let shown = highest
         .iter()
-        .max_by_key(|c| (place(c), c.hlc, c.id))
-        .map(|c| c.cell.clone());
-    (shown, agreed(&highest).is_none() || unknown)
+        .max_by_key(|c| (c.place, c.operation.hlc, c.operation.id))
+        .map(Side::cell);
+    Verdict::new(shown, agreed(&highest).is_none() || unknown)
 }
 
 /// Whether a terminal status stands beside a change of another field (a dose, a renewal) that its
@@ -418,62 +473,6 @@ pub fn without_effect(policy: &PolicyRow, now: &Outcome, new: &Cell) -> bool {
         .any(|held| lattice.rank(&held) > rank)
 }
 
-fn pick_interim(
-    interim: Interim,
-    (order, by): (&[String], &str),
-    candidates: &[&Operation],
-    last_agreed: &dyn Fn() -> Option<Cell>,
-) -> Option<Cell> {
-    match interim {
-        Interim::Unknown => None,
-        Interim::LastAgreed => last_agreed(),
-        Interim::Union => Some(union(candidates)),
-        Interim::Highest | Interim::MostRestrictive => candidates
-            .iter()
-            .max_by_key(|c| (order_rank(order, by, json(&c.cell).as_ref()), c.hlc, c.id))
-            .map(|c| c.cell.clone()),
-    }
-}
-
-/// The value of a cell; `None` for a removal. Bound members are an object.
-fn json(cell: &Cell) -> Option<Json> {
-    let Cell::Put { atom, .. } = cell.standing() else {
-        return None;
-    };
-    Json::parse(atom.text().as_bytes()).ok()
-}
-
-/// All candidates' items, each once, in the order of their appearance.
-fn union(candidates: &[&Operation]) -> Cell {
-    let mut items: Vec<Json> = Vec::new();
-    for candidate in candidates {
-        let Cell::Put {
-            atom: Atom::Value(text),
-            ..
-        } = candidate.cell.standing()
-        else {
-            continue;
-        };
-        let Ok(value) = Json::parse(text.as_bytes()) else {
-            continue;
-        };
-        let all = if let Json::Array(all) = value {
-            all
-        } else {
-            vec![value]
-        };
-        for item in all {
-            if !items.contains(&item) {
-                items.push(item);
-            }
-        }
-    }
-    Cell::Put {
-        atom: Atom::Value(Json::Array(items).text().into()),
-        order: None,
-    }
-}
-
 /// The code of a status: a string, or the first coding of a concept.
 pub fn code(cell: &Cell) -> Option<String> {
     codes(cell.standing()).into_iter().next()
@@ -491,6 +490,11 @@ fn codes(cell: &Cell) -> Vec<String> {
             None => return vec![],
         },
     };
+    // Nearly every code is a plain word, and is asked for whenever its field is merged.
+    let word = text.strip_prefix('"').and_then(|t| t.strip_suffix('"'));
+    if let Some(word) = word.filter(|w| !w.is_empty() && !w.contains(['"', '\\'])) {
+        return vec![word.to_owned()];
+    }
     match Json::parse(text.as_bytes()) {
         Ok(Json::String(code)) => vec![code.into()],
         Ok(Json::Bool(b)) => vec![b.to_string()],

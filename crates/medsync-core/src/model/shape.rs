@@ -2,11 +2,12 @@
 
 use crate::error::{Error, Result};
 use crate::ids::RecordId;
-use crate::model::cell::{Atom, Cell};
-use crate::model::json::{Json, member_order, write_string};
+use crate::model::cell::{Atom, Cell, is_key};
+use crate::model::json::{ATOM_DEPTH_MAX, Json, member_order, write_string};
 use crate::model::kind::KindRules;
 use crate::model::order::Order;
 use serde::Deserialize as _;
+use serde_json::value::RawValue;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Largest resource that a record holds, in bytes of canonical JSON. Attachments come later.
@@ -49,26 +50,37 @@ impl ElementNamer {
         }
         let hash = blake3::keyed_hash(&self.0, text.as_bytes());
         // 60 bits: a record has at most thousands of items.
-        format!("~{}", &hash.to_hex()[..15])
+        let name: String = hash.to_hex().chars().take(15).collect();
+        format!("~{name}")
     }
 }
 
 /// Takes a resource apart into atoms.
 ///
 /// # Errors
-/// [`Error::Invalid`] if it is no object or larger than [`RESOURCE_MAX`].
+/// [`Error::Invalid`] if it is no object, larger than [`RESOURCE_MAX`], nested deeper than
+/// [`ATOM_DEPTH_MAX`] in a member, or if a member's name cannot be a key.
 pub fn flatten(resource: &Json, rules: &KindRules, namer: &ElementNamer) -> Result<Atoms> {
     if !matches!(resource, Json::Object(_)) {
         return Err(Error::invalid("a resource is a JSON object"));
     }
     let mut fields: BTreeMap<&str, Vec<(&str, &Json)>> = BTreeMap::new();
     for (name, value) in resource.members() {
-        if &**name != "id" && &**name != "resourceType" {
+        if value.depth() > ATOM_DEPTH_MAX {
+            return Err(Error::invalid("a member is nested too deep"));
+        }
+        if !is_reserved(name) {
             fields
                 .entry(rules.field_of(name))
                 .or_default()
                 .push((name, value));
         }
+    }
+    // A slash would make a member an item of a list.
+    if fields.keys().any(|f| f.contains('/') || !is_key(f)) {
+        return Err(Error::invalid(
+            "a member's name is empty, too long or has a slash or a control character",
+        ));
     }
     let mut atoms = Atoms::new();
     for (field, members) in fields {
@@ -96,6 +108,11 @@ pub fn flatten(resource: &Json, rules: &KindRules, namer: &ElementNamer) -> Resu
         ));
     }
     Ok(atoms)
+}
+
+/// Members that the record's name holds: no cell may say otherwise.
+pub(crate) fn is_reserved(member: &str) -> bool {
+    member == "id" || member == "resourceType"
 }
 
 fn size(cell: &Cell) -> usize {
@@ -150,7 +167,7 @@ fn list_items(
     if !under.is_empty() && !plain.is_empty() && under.len() != plain.len() {
         return None;
     }
-    let mut used = BTreeSet::new();
+    let mut used = BTreeMap::new();
     let mut out = Vec::new();
     for i in 0..plain.len().max(under.len()) {
         let value = plain.get(i).filter(|v| !matches!(v, Json::Null));
@@ -183,46 +200,63 @@ fn members_atom<const N: usize>(members: [(String, &Json); N]) -> Atom {
     )
 }
 
-/// Equal items occur in real data: the second is `name#2`.
-fn unique(base: String, used: &mut BTreeSet<String>) -> String {
-    let mut name = base.clone();
-    let mut n = 1;
-    while !used.insert(name.clone()) {
-        n += 1;
-        name = format!("{base}#{n}");
+/// Equal items occur in real data: the second is `name#2`. No name holds a `#` of its own. Counted,
+/// because a hostile file may hold one item a hundred thousand times.
+fn unique(base: String, used: &mut BTreeMap<String, usize>) -> String {
+    let n = used.entry(base.clone()).or_insert(0);
+    *n += 1;
+    match *n {
+        1 => base,
+        n => format!("{base}#{n}"),
     }
-    name
 }
+
+/// What one item of a list, or one place of a list that is kept whole, gives to each member.
+type Line<'a> = Vec<(&'a str, &'a str)>;
+
+/// An item by its place and its element's name.
+type Placed<'a> = ((Option<&'a Order>, &'a str), Line<'a>);
 
 /// Puts a record's shown atoms together as canonical JSON.
 pub fn render<'a>(
     record: &RecordId,
     shown: impl IntoIterator<Item = (&'a str, &'a Atom, Option<&'a Order>)>,
 ) -> String {
-    let mut members: Vec<(&str, String)> = Vec::new();
-    let mut lists: BTreeMap<&str, Vec<(Option<&Order>, &str, &Atom)>> = BTreeMap::new();
+    let mut whole: BTreeMap<&str, &Atom> = BTreeMap::new();
+    let mut lists: BTreeMap<&str, Vec<Placed<'_>>> = BTreeMap::new();
     for (key, atom, order) in shown {
         match key.split_once('/') {
-            Some((field, element)) => lists.entry(field).or_default().push((order, element, atom)),
-            None => match atom {
-                Atom::Value(text) => members.push((key, text.to_string())),
-                Atom::Members(all) => {
-                    members.extend(all.iter().map(|(n, text)| (&**n, text.to_string())));
-                }
-            },
+            Some((field, element)) => {
+                let item = ((order, element), line(field, atom));
+                lists.entry(field).or_default().push(item);
+            }
+            None => {
+                whole.insert(key, atom);
+            }
         }
     }
+    let mut members: Vec<(&str, String)> = Vec::new();
     for (field, mut items) in lists {
-        items.sort_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)));
-        list_members(field, &items, &mut members);
+        items.sort_by_key(|(place, _)| *place);
+        // Kept whole by one person and as items by another: both are shown.
+        let mut lines = whole
+            .remove(field)
+            .map_or_else(Vec::new, |a| apart(field, a));
+        lines.extend(items.into_iter().map(|(_, line)| line));
+        columns(&lines, &mut members);
     }
+    for (field, atom) in whole {
+        let all = line(field, atom).into_iter();
+        members.extend(all.map(|(name, text)| (name, text.to_owned())));
+    }
+    members.retain(|(name, _)| !is_reserved(name));
     let (mut kind, mut id) = (String::new(), String::new());
     write_string(record.kind(), &mut kind);
     write_string(record.id(), &mut id);
     members.push(("resourceType", kind));
     members.push(("id", id));
     members.sort_by(|a, b| member_order(a.0, b.0));
-    // Where a kept-whole field and items of the same field meet, the items follow; the first stays.
+    // Packs of different versions may bind one member to two fields; the first field's stays.
     members.dedup_by(|b, a| a.0 == b.0);
     let mut out = String::with_capacity(members.iter().map(|(n, v)| n.len() + v.len() + 4).sum());
     out.push('{');
@@ -238,49 +272,50 @@ pub fn render<'a>(
     out
 }
 
-fn list_members<'a>(
-    field: &'a str,
-    items: &[(Option<&Order>, &str, &'a Atom)],
-    members: &mut Vec<(&'a str, String)>,
-) {
-    let mut columns: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for (_, _, atom) in items {
-        match atom {
-            Atom::Value(_) => columns.entry(field).or_default(),
-            Atom::Members(all) => {
-                all.iter().for_each(|(name, _)| {
-                    columns.entry(name).or_default();
-                });
-                continue;
-            }
+fn line<'a>(field: &'a str, atom: &'a Atom) -> Line<'a> {
+    match atom {
+        Atom::Value(text) => vec![(field, text)],
+        Atom::Members(all) => all.iter().map(|(n, text)| (&**n, &**text)).collect(),
+    }
+}
+
+/// The lines of a list that is kept whole; what is no list is one item.
+fn apart<'a>(field: &'a str, atom: &'a Atom) -> Vec<Line<'a>> {
+    let mut lines: Vec<Line<'a>> = Vec::new();
+    for (name, text) in line(field, atom) {
+        let items: Vec<&str> = match split_items(text) {
+            Ok(items) => items.into_iter().map(RawValue::get).collect(),
+            Err(_) => vec![text],
         };
+        lines.resize(lines.len().max(items.len()), Vec::new());
+        lines
+            .iter_mut()
+            .zip(items)
+            .for_each(|(line, item)| line.push((name, item)));
     }
-    for (name, column) in &mut columns {
-        for (_, _, atom) in items {
-            column.push(match atom {
-                Atom::Value(text) if *name == field => text,
-                Atom::Value(_) => "null",
-                Atom::Members(all) => all
-                    .iter()
-                    .find(|(n, _)| &**n == *name)
-                    .map_or("null", |(_, text)| text),
-            });
-        }
+    lines
+}
+
+/// One array for each member that any line gives something to.
+fn columns<'a>(lines: &[Line<'a>], members: &mut Vec<(&'a str, String)>) {
+    let names: BTreeSet<&str> = lines.iter().flatten().map(|(name, _)| *name).collect();
+    for name in names {
+        let texts = lines.iter().map(|line| {
+            let own = line.iter().find(|(n, _)| *n == name);
+            own.map_or("null", |(_, text)| text)
+        });
+        let texts: Vec<&str> = texts.collect();
+        members.push((name, format!("[{}]", texts.join(","))));
     }
-    members.extend(
-        columns
-            .into_iter()
-            .map(|(name, texts)| (name, format!("[{}]", texts.join(",")))),
-    );
 }
 
 /// The members of a canonical view, as raw texts: the inverse of [`render`] for elided values.
-pub fn split_members(view: &str) -> Result<BTreeMap<Box<str>, &serde_json::value::RawValue>> {
+pub fn split_members(view: &str) -> Result<BTreeMap<Box<str>, &RawValue>> {
     let mut reader = serde_json::Deserializer::from_str(view);
     BTreeMap::deserialize(&mut reader).map_err(|_| Error::integrity("a view row is not JSON"))
 }
 
 /// The items of a canonical array, as raw texts.
-pub fn split_items(array: &str) -> Result<Vec<&serde_json::value::RawValue>> {
+pub fn split_items(array: &str) -> Result<Vec<&RawValue>> {
     serde_json::from_str(array).map_err(|_| Error::integrity("a view row's list is not an array"))
 }

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::ids::{ChangeId, CommitId, RecordId};
 use crate::ledger::commit::Intent;
 use crate::model::cell::{Atom, Cell};
+use crate::model::field::{Addable, Countable, Settable};
 use crate::model::json::Json;
 use crate::model::kind::{KindRules, field_of_key};
 use crate::model::order::Order;
@@ -80,8 +81,9 @@ impl Draft {
     }
 
     /// Sets a member. Setting a member of a bound atom (a dose) rewrites the atom as it was seen.
-    pub fn set(&mut self, member: &str, value: Json) -> &mut Self {
-        self.step(Step::Set(member.to_owned(), value))
+    pub fn set<V>(&mut self, member: impl Settable<V>, value: V) -> &mut Self {
+        let (member, value) = member.set_to(value);
+        self.step(Step::Set(member, value))
     }
 
     /// Removes a field: a value like any other, with a reason.
@@ -90,8 +92,9 @@ impl Draft {
     }
 
     /// Adds an item to a list.
-    pub fn add(&mut self, field: &str, item: Json) -> &mut Self {
-        self.step(Step::Add(field.to_owned(), item))
+    pub fn add<V>(&mut self, field: impl Addable<V>, item: V) -> &mut Self {
+        let (field, item) = field.with_item(item);
+        self.step(Step::Add(field, item))
     }
 
     /// Replaces an item of a list, named `field/element`.
@@ -105,8 +108,8 @@ impl Draft {
     }
 
     /// Adds to this replica's part of a counter.
-    pub fn count(&mut self, field: &str, delta: i64) -> &mut Self {
-        self.step(Step::Count(field.to_owned(), delta))
+    pub fn count(&mut self, field: impl Countable, delta: i64) -> &mut Self {
+        self.step(Step::Count(field.counter(), delta))
     }
 
     /// The whole record as a JSON object: fields that differ from what was seen are set, fields

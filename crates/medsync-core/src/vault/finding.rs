@@ -48,6 +48,34 @@ impl fmt::Debug for Finding {
     }
 }
 
+/// Rows of records with an operation that a final status keeps from taking effect. Rules of a pack
+/// have lower numbers.
+pub(crate) const IDLE_PREFIX: [u8; 3] = [kind::RULE, u8::MAX, u8::MAX];
+
+/// Records on which an operation was kept without effect: an import that said `active` after the
+/// medicine was stopped here.
+pub(crate) fn idle(rows: &dyn Rows, limit: usize) -> Result<Vec<Finding>> {
+    let mut out = Vec::new();
+    rows.scan(&IDLE_PREFIX, &IDLE_PREFIX, &mut |key, _| {
+        if out.len() >= limit {
+            return Ok(false);
+        }
+        let id = key.get(IDLE_PREFIX.len()..).unwrap_or_default();
+        let record: RecordId = String::from_utf8_lossy(id).parse()?;
+        out.push(Finding {
+            id: hex(&digest::<8>(&[b"without-effect", id])),
+            rule: "without-effect".to_owned(),
+            risk: Risk::Medium,
+            why: "A status was written that a final one keeps from taking effect; both are in the \
+                  history. If the medicine should go on, write a new request."
+                .to_owned(),
+            records: vec![record],
+        });
+        Ok(true)
+    })?;
+    Ok(out)
+}
+
 /// The open findings, most urgent rules first, at most `limit`. The same records are named once
 /// for each rule, though several of their codes may coincide.
 ///

@@ -32,7 +32,7 @@ pub use draft::{Draft, Version};
 pub use import::{ImportReport, Unit};
 pub use open::{Created, NewVault};
 pub use people::PersonInfo;
-pub use read::{Candidate, Event, Question, Record, View};
+pub use read::{Candidate, Event, Merged, Question, Record, View};
 pub use review::Decision;
 pub use status::Status;
 pub use verify::VerifyReport;

@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::ids::{AuthorKey, RecordId, ReplicaId};
 use crate::ledger::commit::Intent;
 use crate::model::cell::{Atom, Cell, OpId};
+use crate::model::field::{self, Field, Value as _};
 use crate::model::json::Json;
 use crate::model::kind::{KindRules, field_of_key};
 use crate::model::pack::Risk;
@@ -37,6 +38,47 @@ pub struct Record {
     pub version: Version,
     /// Its open questions.
     pub questions: Vec<Question>,
+}
+
+/// What reading a typed field returns.
+#[derive(Debug, Clone)]
+pub enum Merged<'a, T> {
+    /// Settled; `None`: there is no value.
+    Settled(Option<T>),
+    /// Contested: the question, with every candidate and the safe interim.
+    Contested(&'a Question),
+}
+
+impl Record {
+    /// A field as its type: settled, or contested with every candidate.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the record holds another type there.
+    pub fn get<P: field::Whole>(&self, field: Field<P>) -> Result<Merged<'_, P::Value>> {
+        if let Some(question) = self.questions.iter().find(|q| q.field == field.name()) {
+            return Ok(Merged::Contested(question));
+        }
+        let json = Json::parse(self.json.expose().as_bytes())?;
+        let value = json.get(field.name()).map(|value| {
+            let wrong = Error::invalid_at("the field holds another type", field.name());
+            P::Value::from_json(value).ok_or(wrong)
+        });
+        Ok(Merged::Settled(value.transpose()?))
+    }
+
+    /// The items of a typed set.
+    ///
+    /// # Errors
+    /// As [`Record::get`].
+    pub fn items<P: field::Items>(&self, field: Field<P>) -> Result<Vec<P::Value>> {
+        let json = Json::parse(self.json.expose().as_bytes())?;
+        let items = json.get(field.name()).map_or(&[][..], Json::items);
+        let wrong = || Error::invalid_at("the field holds another type", field.name());
+        items
+            .iter()
+            .map(|item| P::Value::from_json(item).ok_or_else(wrong))
+            .collect()
+    }
 }
 
 /// An escalation: the open question on one contested field, as seen.

@@ -5,7 +5,7 @@ use crate::ids::{AuthorKey, RecordId, hex};
 use crate::phi::Phi;
 use crate::vault::Vault;
 use crate::vault::core::{Core, load_commit, view_text};
-use crate::vault::finding::{Finding, findings};
+use crate::vault::finding::{Finding, findings, idle};
 use crate::vault::query;
 use crate::vault::rows::{self, Rows, kind};
 
@@ -89,7 +89,11 @@ impl Vault {
     /// # Errors
     /// As [`Vault::status`].
     pub fn findings(&self, limit: usize) -> Result<Vec<Finding>> {
-        findings(&self.store.read()?, &self.core.pack, limit)
+        let rows = self.store.read()?;
+        let mut all = findings(&rows, &self.core.pack, limit)?;
+        all.extend(idle(&rows, limit.saturating_sub(all.len()))?);
+        all.sort_by_key(|finding| finding.risk);
+        Ok(all)
     }
 
     /// Records that a text describes: words of a name, or an identifier.

@@ -8,7 +8,7 @@ use crate::ledger::commit::{Header, check_link};
 use crate::ledger::membership::Membership;
 use crate::ledger::merkle;
 use crate::vault::Vault;
-use crate::vault::core::{Core, Work, load_commit, load_data_key, load_record};
+use crate::vault::core::{Core, load_commit, load_data_key, load_record};
 use crate::vault::deliver::{Received, retry, settle};
 use crate::vault::open::take_items;
 use crate::vault::rejudge::clear_derived;

@@ -18,6 +18,7 @@ use crate::model::policy::Standing;
 use crate::time::Timestamp;
 use crate::vault::commit_row::{CommitRow, LeafRow};
 use crate::vault::core::{Core, Work, load_commit, load_record, pack_row};
+use crate::vault::finding;
 use crate::vault::index;
 use crate::vault::rows::{self, Row, Rows, kind};
 use serde::{Deserialize, Serialize};
@@ -347,8 +348,16 @@ pub(crate) fn new_record_rows(
     let rules = core.rules(record);
     let mut rows = index::entries(&core.pack, record, view);
     rows.extend(question_rows(record, state, rules));
+    if !state.without_effect(rules).is_empty() {
+        rows.push((idle_row(record), Vec::new()));
+    }
     rows.extend(merged_rows(record, &view.text(), state, rules));
     rows
+}
+
+/// Marks a record with an operation that a final status keeps from taking effect.
+fn idle_row(record: &RecordId) -> Vec<u8> {
+    [&finding::IDLE_PREFIX[..], record.as_str().as_bytes()].concat()
 }
 
 /// View and state.
@@ -392,6 +401,7 @@ pub(crate) fn write_record(
         for (key, _) in work.all(&rows::question(record, ""))? {
             work.txn.delete(key);
         }
+        work.txn.delete(idle_row(record));
     } else {
         work.core.counts.records += 1;
     }

@@ -1,3 +1,11 @@
 //! Tests from outside: only public names.
 
 mod crash;
+mod interims;
+mod long_records;
+mod merge_policies;
+mod odd_rows;
+mod policy_table;
+mod seed;
+mod shapes;
+mod table;

@@ -3,9 +3,11 @@
 mod bad_input;
 mod export;
 mod real_data;
+mod vault;
 
 use medsync_fhir::read::{Item, Options, Reader};
 use std::io::Cursor;
+use std::path::{Path, PathBuf};
 
 /// Reads a text as a stream.
 fn read(text: &str) -> Vec<Item> {
@@ -14,4 +16,16 @@ fn read(text: &str) -> Vec<Item> {
 
 fn read_bytes(text: &[u8], options: Options) -> Vec<Item> {
     Reader::stream("input", Box::new(Cursor::new(text.to_vec())), options).collect()
+}
+
+/// A part of the data beside the repository. Missing data is a failure, never a skipped test.
+fn shared(name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../../shared/data")
+        .join(name);
+    assert!(
+        path.exists(),
+        "../shared/data/{name} must lie beside the repository"
+    );
+    path
 }

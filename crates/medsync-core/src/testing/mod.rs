@@ -1,0 +1,3 @@
+//! Generators for tests. Behind the feature `testing`, never on by default.
+
+pub mod history;
