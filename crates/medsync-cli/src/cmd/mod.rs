@@ -1,6 +1,7 @@
 //! The commands, one verb each.
 
 mod admit;
+mod demo;
 mod edit;
 mod edit_batch;
 mod export;
@@ -53,6 +54,7 @@ pub(crate) fn run(cli: &Cli) -> Done {
         Command::Passphrase(args) => keys::passphrase(global, args),
         Command::Recovery(args) => keys::recovery(global, args),
         Command::Generate(args) => generate::run(args),
+        Command::Demo(args) => demo::run(global, args),
         Command::Completions(args) => {
             let mut script = Vec::new();
             clap_complete::generate(args.shell, &mut Cli::command(), "medsync", &mut script);
