@@ -22,7 +22,7 @@ mod outgoing;
 pub use files::{Disk, ENTRIES_MAX, Folder, ROOT};
 
 use crate::error::{Error, Result};
-use crate::ids::{DeviceKey, WorkspaceId};
+use crate::ids::{ChainId, DeviceKey, WorkspaceId};
 use crate::phi::Phi;
 use crate::vault::Vault;
 use crate::vault::core::unpack_row;
@@ -191,6 +191,7 @@ impl Vault {
             progress,
             device,
             held,
+            forked: Vec::new(),
             report: ExchangeReport::default(),
         };
         let found = visit.take_up()?;
@@ -215,6 +216,8 @@ struct Visit<'a> {
     own: String,
     /// The sealed commits that are here.
     held: Held,
+    /// Chains of which somebody has another branch.
+    forked: Vec<ChainId>,
 }
 
 /// What lies in the folder of one device.
