@@ -125,10 +125,10 @@ pub(crate) fn forked(rows: &dyn Rows, core: &Core, tips: &Tips) -> Result<Vec<Ch
             .map(|no| load_commit(rows, no, *seq))
             .transpose()?
             .flatten();
-        if let Some(row) = row {
-            if row.header()?.id() != *tip {
-                forked.push(*id);
-            }
+        if let Some(row) = row
+            && row.header()?.id() != *tip
+        {
+            forked.push(*id);
         }
     }
     Ok(forked)

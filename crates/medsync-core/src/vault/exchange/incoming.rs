@@ -320,6 +320,7 @@ impl Visit<'_> {
             if marks.device == own {
                 if marks.counter > Numbers::load(&rows)?.counter {
                     self.report.rolled_back.push(own);
+                    self.ahead = Some(marks.counter);
                 }
                 continue;
             }
