@@ -44,8 +44,7 @@ impl Vault {
             let signer = signer.ok_or(Error::Locked("the owner's key"))?;
             let name = work.get(&rows::meta("device-name"))?.unwrap_or_default();
             let name = String::from_utf8_lossy(&name).into_owned();
-            let person = work.get(&rows::meta("owner-name"))?.unwrap_or_default();
-            let person = String::from_utf8_lossy(&person).into_owned();
+            let person = Self::name_here(work, &signer.author)?;
             let recipient = device.public_recipient();
             let env = Arc::clone(&work.env);
             let request = Request::new(
@@ -163,6 +162,12 @@ impl Vault {
     /// [`Error::Refused`] without the role admin or for one's own key.
     pub fn revoke(&mut self, key: &[u8; 32], because: &str) -> Result<()> {
         self.require(Role::Admin)?;
+        if self.author().is_some_and(|author| author.0 == *key) {
+            return Err(Error::Refused {
+                what: "nobody revokes their own key",
+                hint: "have another admin revoke it, or reset its PIN",
+            });
+        }
         self.authored(|work, signer| {
             let workspace = work.core.workspace()?.id;
             let mut commit = OwnCommit::new(work, signer, Intent::Membership, Lane::P0)?;

@@ -103,6 +103,11 @@ impl Vault {
         &self.core.pack
     }
 
+    /// The person the vault was made for.
+    pub fn owner(&self) -> AuthorKey {
+        self.core.meta.owner
+    }
+
     /// The person whose key is unlocked.
     pub fn author(&self) -> Option<AuthorKey> {
         self.signer.as_ref().map(|s| s.author)

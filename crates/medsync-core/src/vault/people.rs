@@ -134,6 +134,13 @@ impl Vault {
         sealed.map(|_| ())
     }
 
+    /// The name of a person whose key is kept here.
+    pub(crate) fn name_here(rows: &dyn Rows, author: &AuthorKey) -> Result<String> {
+        let row = rows.get(&row_key(author))?;
+        let row = row.ok_or(Error::NotFound("person with a key in this vault"))?;
+        Ok(unpack_row::<PersonRow>(&row)?.name)
+    }
+
     /// The person of a name whose key is kept here.
     ///
     /// # Errors
@@ -227,6 +234,11 @@ impl Vault {
         let owner = old == self.core.meta.owner;
         self.admit_key(name, &roles, &key, Seal::Pin(pin, kdf))?;
         let new = AuthorKey(key.public());
+        if self.author() == Some(old) {
+            // Nobody can seal what the old key wrote once the key is gone.
+            self.seal()?;
+            self.signer = Some(Signer { key, author: new });
+        }
         self.revoke(&old.0, "the PIN was reset")?;
         self.work(|work, _| {
             work.txn.delete(row_key(&old));
@@ -239,9 +251,6 @@ impl Vault {
             }
             Ok(())
         })?;
-        if self.author() == Some(old) {
-            self.signer = Some(Signer { key, author: new });
-        }
         Ok(new)
     }
 

@@ -1,0 +1,621 @@
+//! The command line: what can be typed, and the help that teaches it.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use medsync_core::ledger::certificate::Role;
+use std::path::PathBuf;
+
+const START: &str = "\
+First steps:
+  medsync --vault ward init --workspace 'Clinic North' --person 'Dr. Rao'
+  medsync --vault ward import patients.ndjson
+  medsync --vault ward search devi
+  medsync --vault ward get Patient/p1
+  medsync --vault ward exchange /media/usb/exchange
+  medsync --vault ward review list
+
+Secrets come from files or a prompt, never from the command line. MEDSYNC_VAULT,
+MEDSYNC_PASSPHRASE_FILE and MEDSYNC_PIN_FILE stand for the options of those names.
+
+Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 locked or wrong passphrase,
+5 integrity violation.";
+
+/// A local-first sync engine for clinical records.
+///
+/// Each vault works alone for as long as it must; when any two meet they converge, nothing clinical
+/// is silently overwritten, and a person decides what only a person may decide.
+#[derive(Debug, Parser)]
+#[command(name = "medsync", version, after_long_help = START, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Vault and person")]
+pub(crate) struct Global {
+    /// The vault's folder
+    #[arg(
+        long,
+        global = true,
+        env = "MEDSYNC_VAULT",
+        hide_env_values = true,
+        value_name = "DIR"
+    )]
+    pub(crate) vault: Option<PathBuf>,
+    /// A file with the vault's passphrase; asked for otherwise
+    #[arg(
+        long,
+        global = true,
+        env = "MEDSYNC_PASSPHRASE_FILE",
+        hide_env_values = true
+    )]
+    #[arg(value_name = "FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+    /// The person who acts; the one the vault was made for otherwise
+    #[arg(long = "as", global = true, value_name = "NAME")]
+    pub(crate) author: Option<String>,
+    /// A file with that person's PIN; asked for otherwise
+    #[arg(long, global = true, env = "MEDSYNC_PIN_FILE", hide_env_values = true)]
+    #[arg(value_name = "FILE")]
+    pub(crate) pin_file: Option<PathBuf>,
+    /// Print JSON, errors included
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a vault and a workspace of its own
+    Init(Init),
+    /// The people of the workspace
+    #[command(subcommand)]
+    Person(Person),
+    /// Revoke a person or a device
+    Revoke(Revoke),
+    /// The policy pack: how each field merges
+    #[command(subcommand)]
+    Pack(Pack),
+    /// Ask to join a workspace with a new vault
+    Request(Request),
+    /// Admit a device and its owner
+    Admit(Admit),
+    /// Join the workspace that a grant admits this vault to
+    Join(Join),
+    /// Bring FHIR R4 records in
+    Import(Import),
+    /// Write records out as FHIR R4
+    Export(Export),
+    /// Show one record
+    Get(Get),
+    /// List records
+    List(List),
+    /// Find records by name or identifier
+    Search(Search),
+    /// Change records
+    Edit(Edit),
+    /// Write a new record
+    New(New),
+    /// Everything that was ever written to a record
+    History(History),
+    /// Why a field shows what it shows
+    Why(WhyField),
+    /// Decide what only a person may decide
+    #[command(subcommand)]
+    Review(Review),
+    /// Counts, digests, and what waits
+    Status,
+    /// Check every signature, chain and view
+    Verify(Verify),
+    /// The vault's passphrase
+    #[command(subcommand)]
+    Passphrase(Passphrase),
+    /// The words that open the vault if the passphrase is lost
+    #[command(subcommand)]
+    Recovery(Recovery),
+    /// Print the records of an invented clinic
+    Generate(Generate),
+    /// Print completions for a shell
+    Completions(Completions),
+}
+
+/// Make a vault and a workspace of its own.
+///
+/// The vault's first person holds every role, and the passphrase unlocks their key. Two sets of 24
+/// words are made: the authority's own, which alone can replace lost admins and belong on paper in
+/// a safe; and the recovery words, which open this vault if its passphrase is lost. Each is shown
+/// once, or written to a file that only you may read.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  medsync --vault ward init --workspace 'Clinic North' --person 'Dr. Rao'
+  medsync --vault ward --passphrase-file pw init --words-file authority --recovery-file recovery")]
+pub(crate) struct Init {
+    /// The workspace's name
+    #[arg(long, value_name = "NAME", default_value = "workspace")]
+    pub(crate) workspace: String,
+    /// The first person's name
+    #[arg(long, value_name = "NAME", default_value = "owner")]
+    pub(crate) person: String,
+    #[command(flatten)]
+    pub(crate) device: Device,
+    /// Write the authority's 24 words to this new file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) words_file: Option<PathBuf>,
+    /// Write the vault's 24 recovery words to this new file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) recovery_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Device {
+    /// This device's name, as others will see it
+    #[arg(long, value_name = "NAME", default_value = "device")]
+    pub(crate) device: String,
+}
+
+/// The people of the workspace.
+///
+/// Each person's signing key is sealed under their own PIN: nobody signs as someone else.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Person {
+    /// Add a person with a key of their own
+    #[command(after_long_help = "\
+Examples:
+  medsync person add 'Nurse Lima' --role clinician
+  medsync person add 'Dr. Okoro' --role clinician --role reviewer --new-pin-file pin
+  medsync --as 'Nurse Lima' --pin-file pin edit Patient/p1 --set 'active=true'")]
+    Add {
+        /// The person's name
+        name: String,
+        /// What they may do; repeat for several
+        #[arg(long, required = true, value_name = "ROLE")]
+        role: Vec<RoleName>,
+        #[command(flatten)]
+        pin: NewPin,
+    },
+    /// Give a person whose PIN is lost a new key under a new PIN
+    ///
+    /// The old key is revoked; what was signed with it stays theirs. The owner, whose key the
+    /// passphrase opens, gets a PIN of their own this way.
+    ResetPin {
+        /// The person's name
+        name: String,
+        #[command(flatten)]
+        pin: NewPin,
+    },
+    /// List people and devices
+    List,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NewPin {
+    /// A file with the new PIN; asked for otherwise
+    #[arg(long, value_name = "FILE")]
+    pub(crate) new_pin_file: Option<PathBuf>,
+}
+
+/// Roles, as they are typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RoleName {
+    /// Treats patients
+    Clinician,
+    /// Dispenses
+    Pharmacist,
+    /// Decides open questions
+    Reviewer,
+    /// Admits and revokes others
+    Admin,
+    /// A device whose receipts empty outboxes
+    Archive,
+}
+
+impl From<RoleName> for Role {
+    fn from(name: RoleName) -> Self {
+        match name {
+            RoleName::Clinician => Self::Clinician,
+            RoleName::Pharmacist => Self::Pharmacist,
+            RoleName::Reviewer => Self::Reviewer,
+            RoleName::Admin => Self::Admin,
+            RoleName::Archive => Self::Archive,
+        }
+    }
+}
+
+/// Revoke a person or a device.
+///
+/// What a person committed until now stays theirs; what they commit later covers nothing and shows
+/// as unconfirmed. A device receives nothing that is written from now on.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  medsync revoke 'Nurse Lima' --because 'left the clinic'
+  medsync revoke 3fa0c2d1 --because 'tablet stolen'     # the beginning of a key, from person list")]
+pub(crate) struct Revoke {
+    /// A name, or the first 8 or more digits of a key
+    #[arg(value_name = "PERSON|DEVICE")]
+    pub(crate) subject: String,
+    /// Why
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) because: String,
+}
+
+/// The policy pack: how each field merges.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Pack {
+    /// Show the pack in force, or one kind's fields
+    Show {
+        /// A kind, such as MedicationRequest
+        kind: Option<String>,
+    },
+    /// Check a pack file against FHIR R4; needs no vault
+    Lint {
+        /// The pack
+        file: PathBuf,
+    },
+    /// Put a pack into force for the whole workspace (needs the role admin)
+    Install {
+        /// The pack; its version must be higher than that in force
+        file: PathBuf,
+        /// Install it although lint finds faults
+        #[arg(long)]
+        despite_lint: bool,
+    },
+}
+
+/// Ask to join a workspace with a new vault.
+///
+/// Makes the vault in a folder that has none and prints its request, a short text that is no
+/// secret. An admin answers it with `admit`; `join` takes the answer. Asking again prints the same
+/// request.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  medsync --vault tablet request --person 'Nurse Lima' > lima.request    # on the new device
+  medsync --vault ward admit lima.request --role clinician > lima.grant  # by an admin
+  medsync --vault tablet join lima.grant                                 # on the new device")]
+pub(crate) struct Request {
+    /// The new vault's person
+    #[arg(long, value_name = "NAME", default_value = "owner")]
+    pub(crate) person: String,
+    #[command(flatten)]
+    pub(crate) device: Device,
+    /// Write the vault's 24 recovery words to this new file; shown once otherwise
+    #[arg(long, value_name = "FILE")]
+    pub(crate) recovery_file: Option<PathBuf>,
+}
+
+/// Admit a device and its owner.
+///
+/// Prints the grant that lets the device join, which is no secret. Needs the role admin.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Example:
+  medsync --vault ward admit lima.request --role clinician > lima.grant")]
+pub(crate) struct Admit {
+    /// The file that `request` printed; - for standard input
+    pub(crate) request: PathBuf,
+    /// What the device's owner may do; repeat for several
+    #[arg(long, required = true, value_name = "ROLE")]
+    pub(crate) role: Vec<RoleName>,
+}
+
+/// Join the workspace that a grant admits this vault to.
+#[derive(Debug, Args)]
+pub(crate) struct Join {
+    /// The file that `admit` printed; - for standard input
+    pub(crate) grant: PathBuf,
+}
+
+/// Bring FHIR R4 records in.
+///
+/// Reads NDJSON, single resources and Bundles, whatever the files are called; folders with all
+/// their .json and .ndjson files. Each resource is compared with what the same source brought last
+/// and only the difference is written, as an edit made in sight of that import: importing last
+/// month's file does not revert yesterday's work. What cannot be kept is named with its file, line
+/// and reason, does not stop the rest, and makes the exit code 1.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  medsync import patients.ndjson lab/
+  medsync import --source 'hospital EHR' export-2026-03.json
+  medsync generate --patients 10 | medsync import -")]
+pub(crate) struct Import {
+    /// The name of the system the records come from; give each its own
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    pub(crate) source: String,
+    /// Take the good entries of a transaction Bundle that has bad ones
+    #[arg(long)]
+    pub(crate) lenient: bool,
+    /// Files or folders; - for standard input
+    #[arg(required = true, value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+}
+
+/// Write records out as FHIR R4.
+///
+/// Resources come out as they went in, unknown elements and extensions included. Contested fields
+/// show their safe interim.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  medsync export > all.ndjson
+  medsync export Patient MedicationRequest/mr-17 --format bundle --out some.json")]
+pub(crate) struct Export {
+    /// Kinds or single records; everything otherwise
+    #[arg(value_name = "KIND|KIND/ID")]
+    pub(crate) what: Vec<String>,
+    /// One resource a line, or one Bundle
+    #[arg(long, value_enum, default_value_t = Format::Ndjson)]
+    pub(crate) format: Format,
+    /// Write to this file, whole or not at all, instead of standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// One resource a line
+    Ndjson,
+    /// One Bundle of type collection
+    Bundle,
+}
+
+/// Show one record.
+///
+/// Settled values, the safe interim of contested ones, the candidates of each open question, and
+/// the version to pin an edit to.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  medsync get Patient/p1
+  medsync --json get MedicationRequest/mr-17 | jq .contested")]
+pub(crate) struct Get {
+    /// The record, as in Patient/p1
+    #[arg(value_name = "KIND/ID")]
+    pub(crate) record: String,
+}
+
+/// List records.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  medsync list
+  medsync list MedicationRequest --where patient=Patient/p1
+  medsync list Patient --where birthdate=1984-02-29 --limit 5
+  medsync list MedicationRequest --where status=active")]
+pub(crate) struct List {
+    /// A kind, such as Patient; all otherwise
+    pub(crate) kind: Option<String>,
+    /// Only records with this value; an index of the pack is quick, any other member is searched
+    #[arg(long = "where", value_name = "FIELD=VALUE")]
+    pub(crate) only: Option<String>,
+    /// At most so many
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub(crate) limit: usize,
+}
+
+/// Find records by name or identifier.
+///
+/// Each word begins a word of a name, or is an identifier; accents and capitals do not matter.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  medsync search 'asha dev'
+  medsync search MRN-00017")]
+pub(crate) struct Search {
+    /// What to look for
+    #[arg(required = true)]
+    pub(crate) text: Vec<String>,
+    /// At most so many
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub(crate) limit: usize,
+}
+
+/// Change records.
+///
+/// An edit is judged by what its author saw. --at says which version that was and defaults to the
+/// current one: a form that was filled in over some time should pass the version it was filled in
+/// at, which `get` prints, or it overwrites unseen what arrived meanwhile. Values are JSON: texts
+/// need their quotes. Nothing is deleted; what is retracted or removed stays in the history, with
+/// the reason.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  medsync edit MedicationRequest/mr-17 --set 'status=\"stopped\"' --because 'rash'
+  medsync edit Patient/p1 --add 'telecom={\"system\":\"phone\",\"value\":\"555-0101\"}'
+  medsync edit Patient/p1 --retract telecom/k4f2 --because 'number is no longer theirs'
+  medsync edit --batch ward-round.json
+
+A batch is a JSON array, or one object a line; all of it becomes one commit:
+  {\"record\":\"Patient/p1\",\"at\":[\"3f..\"],\"set\":{\"active\":true},\"add\":[{\"telecom\":{..}}],
+   \"retract\":[\"telecom/k4f2\"],\"because\":\"..\"}")]
+pub(crate) struct Edit {
+    /// The record, as in Patient/p1
+    #[arg(value_name = "KIND/ID", required_unless_present = "batch")]
+    pub(crate) record: Option<String>,
+    /// The version that was in view, from get; the current one otherwise
+    #[arg(long, value_name = "VERSION", conflicts_with = "batch")]
+    pub(crate) at: Option<String>,
+    /// Set a field, or replace an item of a list (FIELD/ELEMENT=JSON)
+    #[arg(long, value_name = "FIELD=JSON", conflicts_with = "batch")]
+    pub(crate) set: Vec<String>,
+    /// Add an item to a list
+    #[arg(long, value_name = "FIELD=JSON", conflicts_with = "batch")]
+    pub(crate) add: Vec<String>,
+    /// Add to this replica's part of a counter
+    #[arg(long, value_name = "FIELD=N", conflicts_with = "batch")]
+    pub(crate) count: Vec<String>,
+    /// Retract an item of a list, or remove a field; history shows the elements' names
+    #[arg(long, value_name = "FIELD[/ELEMENT]", conflicts_with = "batch")]
+    pub(crate) retract: Vec<String>,
+    /// Why; needed to retract
+    #[arg(long, value_name = "TEXT", conflicts_with = "batch")]
+    pub(crate) because: Option<String>,
+    /// Edits of several records as one commit, from a file; - for standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) batch: Option<PathBuf>,
+}
+
+/// Write a new record.
+///
+/// An id that the resource lacks is made up.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Example:
+  medsync new Patient --from patient.json")]
+pub(crate) struct New {
+    /// The kind, such as Patient
+    pub(crate) kind: String,
+    /// The resource as JSON; - for standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from: PathBuf,
+}
+
+/// Everything that was ever written to a record, oldest first.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  medsync history MedicationRequest/mr-17
+  medsync history Patient/p1 telecom            # with the names of the list's elements")]
+pub(crate) struct History {
+    /// The record, as in Patient/p1
+    #[arg(value_name = "KIND/ID")]
+    pub(crate) record: String,
+    /// Only this field
+    pub(crate) field: Option<String>,
+}
+
+/// Why a field shows what it shows: policy, candidates, clocks, decision.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Example:
+  medsync why MedicationRequest/mr-17 dosageInstruction")]
+pub(crate) struct WhyField {
+    /// The record, as in Patient/p1
+    #[arg(value_name = "KIND/ID")]
+    pub(crate) record: String,
+    /// The field
+    pub(crate) field: String,
+}
+
+/// Decide what only a person may decide.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Review {
+    /// List what is open, most urgent first; findings of the pack's rules after it
+    List,
+    /// Show one question with its candidates
+    Show {
+        /// The question, from list
+        id: String,
+    },
+    /// Decide a question (needs the role reviewer)
+    ///
+    /// The decision is a commit like any other: signed, synced, and questioned again by a value
+    /// that nobody had seen. --at defaults to the current version; pass the one that `show` printed
+    /// to be refused if a value arrived since.
+    #[command(after_long_help = "\
+Examples:
+  medsync review resolve 1f4c09aa2b7d --keep 1 --because 'confirmed by phone'
+  medsync review resolve 1f4c09aa2b7d --value '\"B+\"' --because 'retested'
+  medsync review resolve 1f4c09aa2b7d --remove --because 'entered for another patient'")]
+    Resolve(Resolve),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Resolve {
+    /// The question, from list
+    pub(crate) id: String,
+    #[command(flatten)]
+    pub(crate) decision: Choice,
+    /// Why
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) because: String,
+    /// The version it was read at, from show; the current one otherwise
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) at: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Choice {
+    /// Candidate N stands, counted from 0
+    #[arg(long, value_name = "N")]
+    pub(crate) keep: Option<usize>,
+    /// Another value stands
+    #[arg(long, value_name = "JSON")]
+    pub(crate) value: Option<String>,
+    /// Nothing stands
+    #[arg(long)]
+    pub(crate) remove: bool,
+}
+
+/// Check every signature, chain and view.
+///
+/// Exit code 5 if anything contradicts itself.
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// Also derive every view again from the ledger, and compare
+    #[arg(long)]
+    pub(crate) rebuild: bool,
+}
+
+/// The vault's passphrase.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Passphrase {
+    /// Put a new passphrase in place of the old one; quick whatever the vault's size
+    #[command(after_long_help = "\
+Examples:
+  medsync --vault ward passphrase change
+  medsync --vault ward passphrase change --recovery-file words      # the old one is lost")]
+    Change {
+        /// A file with the new passphrase; asked for otherwise
+        #[arg(long, value_name = "FILE")]
+        new_passphrase_file: Option<PathBuf>,
+        /// Open the vault with the 24 recovery words of this file instead of the old passphrase
+        #[arg(long, value_name = "FILE")]
+        recovery_file: Option<PathBuf>,
+    },
+}
+
+/// The words that open the vault if the passphrase is lost.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Recovery {
+    /// Make new words; the old ones open nothing any more
+    New {
+        /// Write them to this new file; shown once otherwise
+        #[arg(long, value_name = "FILE")]
+        words_file: Option<PathBuf>,
+    },
+}
+
+/// Print the records of an invented clinic as NDJSON.
+///
+/// The same seed gives the same records everywhere. Needs no vault.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Example:
+  medsync generate --patients 100 --seed 7 > clinic.ndjson")]
+pub(crate) struct Generate {
+    /// How many patients, of about a hundred records each
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) patients: u64,
+    /// Which clinic
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Write to this file, whole or not at all, instead of standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+/// Print completions for a shell.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Example:
+  medsync completions bash > ~/.local/share/bash-completion/completions/medsync")]
+pub(crate) struct Completions {
+    /// Which shell
+    pub(crate) shell: clap_complete::Shell,
+}

@@ -1,0 +1,116 @@
+//! Writes records out.
+
+use crate::cli::{Export, Format, Global};
+use crate::cmd::files;
+use crate::exit::Done;
+use crate::progress;
+use crate::session;
+use crate::show;
+use medsync_core::error::{Error, Result};
+use medsync_core::ids::RecordId;
+use medsync_core::vault::Vault;
+use medsync_fhir::write;
+use std::collections::VecDeque;
+
+/// Records held in memory at a time.
+const PAGE: usize = 256;
+
+pub(super) fn run(global: &Global, args: &Export) -> Done {
+    let mut wanted = VecDeque::new();
+    for what in &args.what {
+        wanted.push_back(match what.contains('/') {
+            true => Wanted::One(show::record_id(what)?),
+            false => Wanted::Kind(what.clone()),
+        });
+    }
+    if wanted.is_empty() {
+        wanted.push_back(Wanted::Kind(String::new()));
+    }
+    let vault = session::reader(global)?;
+    // Before the first byte: an export that ends half-way must not look like one.
+    for what in &wanted {
+        if let Wanted::One(id) = what {
+            vault.read(id)?.ok_or(Error::NotFound("record"))?;
+        }
+    }
+    let format = match args.format {
+        Format::Ndjson => write::Format::Ndjson,
+        Format::Bundle => write::Format::Bundle,
+    };
+    let bar = progress::spinner(global, "exporting");
+    let pages = Pages {
+        vault: &vault,
+        wanted,
+        after: None,
+        page: VecDeque::new(),
+    };
+    let counted = pages.inspect(|_| bar.inc(1));
+    let count = files::write(args.out.as_deref(), |out| {
+        Ok(write::write(out, format, counted)?)
+    })?;
+    bar.finish_and_clear();
+    match (&args.out, global.json) {
+        (Some(_), true) => show::json(&show::object([("exported", show::number(count))])),
+        (Some(path), false) => show::line(format!("{count} records in {}", path.display())),
+        (None, _) => Ok(()),
+    }
+}
+
+enum Wanted {
+    Kind(String),
+    One(RecordId),
+}
+
+/// The wanted records, a page at a time.
+struct Pages<'a> {
+    vault: &'a Vault,
+    wanted: VecDeque<Wanted>,
+    after: Option<RecordId>,
+    page: VecDeque<String>,
+}
+
+impl Pages<'_> {
+    /// Reads the next page; false at the end.
+    fn turn(&mut self) -> Result<bool> {
+        while self.page.is_empty() {
+            match self.wanted.front() {
+                None => return Ok(false),
+                Some(Wanted::One(id)) => {
+                    let view = self.vault.read(id)?.ok_or(Error::NotFound("record"))?;
+                    self.page.push_back(view.json.into_exposed());
+                    self.wanted.pop_front();
+                }
+                Some(Wanted::Kind(kind)) => {
+                    let (mut last, page) = (None, &mut self.page);
+                    self.vault
+                        .for_each(kind, self.after.as_ref(), &mut |id, json| {
+                            page.push_back(json.to_owned());
+                            last = Some(id.clone());
+                            Ok(page.len() < PAGE)
+                        })?;
+                    if last.is_none() {
+                        self.wanted.pop_front();
+                    }
+                    self.after = last;
+                }
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl Iterator for Pages<'_> {
+    type Item = Result<String>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self.turn() {
+            Ok(true) => self.page.pop_front().map(Ok),
+            Ok(false) => None,
+            Err(error) => {
+                self.wanted.clear();
+                self.page.clear();
+                Some(Err(error))
+            }
+        }
+    }
+}

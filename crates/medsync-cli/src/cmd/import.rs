@@ -1,0 +1,142 @@
+//! Brings FHIR R4 records in.
+
+use crate::cli::{Global, Import};
+use crate::cmd::import_log::{Log, Rejected};
+use crate::exit::{Done, FAILED, Failure};
+use crate::progress;
+use crate::session;
+use crate::show;
+use medsync_core::model::json::Json;
+use medsync_core::vault::{ImportReport, Unit};
+use medsync_fhir::read::{self, Options, Reader};
+use std::cell::RefCell;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+
+pub(super) fn run(global: &Global, args: &Import) -> Done {
+    let log = RefCell::new(Log::default());
+    let bar = progress::spinner(global, "importing");
+    let report = session::write(global, |vault| {
+        let feed = Feed {
+            paths: args.paths.iter(),
+            options: Options {
+                lenient: args.lenient,
+            },
+            reader: None,
+            log: &log,
+        };
+        let report = vault.import(&args.source, feed, &mut |so_far| {
+            log.borrow_mut().judge(so_far);
+            bar.set_message(format!(
+                "{} new, {} updated, {} unchanged, {} rejected",
+                so_far.imported,
+                so_far.updated,
+                so_far.unchanged,
+                so_far.rejected.len()
+            ));
+        })?;
+        log.borrow_mut().judge(&report);
+        Ok(report)
+    })?;
+    bar.finish_and_clear();
+    let rejected = log.into_inner().finish();
+    tell(global, &report, &rejected)?;
+    if rejected.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::told(FAILED))
+}
+
+fn tell(global: &Global, report: &ImportReport, rejected: &[Rejected]) -> Done {
+    if global.json {
+        let rejected = rejected.iter().map(Rejected::json).collect();
+        return show::json(&show::object([
+            ("imported", show::number(report.imported)),
+            ("rejected", Json::Array(rejected)),
+            ("unchanged", show::number(report.unchanged)),
+            ("updated", show::number(report.updated)),
+        ]));
+    }
+    for one in rejected {
+        eprintln!("{}", show::clean(&one.text()));
+    }
+    show::line(format!(
+        "{} new, {} updated, {} unchanged, {} rejected",
+        report.imported,
+        report.updated,
+        report.unchanged,
+        rejected.len()
+    ))
+}
+
+/// Everything that the paths hold, one unit at a time.
+struct Feed<'a> {
+    paths: std::slice::Iter<'a, PathBuf>,
+    options: Options,
+    reader: Option<Reader>,
+    log: &'a RefCell<Log>,
+}
+
+impl Feed<'_> {
+    /// Opens the next path; false when there is none.
+    fn next_path(&mut self) -> bool {
+        let Some(path) = self.paths.next() else {
+            return false;
+        };
+        if path == Path::new("-") {
+            let input = Box::new(BufReader::new(std::io::stdin()));
+            self.reader = Some(Reader::stream("-", input, self.options));
+            return true;
+        }
+        match Reader::open(path, self.options) {
+            Ok(reader) => self.reader = Some(reader),
+            Err(_) => {
+                let name = path.display().to_string().into();
+                let reason = read::Reject::Unreadable;
+                self.log.borrow_mut().refused(&name, 0, None, reason);
+            }
+        }
+        true
+    }
+
+    /// The unit as the vault takes it, its resources numbered.
+    fn number(&self, item: &read::Item, unit: &read::Unit) -> Unit {
+        let resources = unit.resources();
+        let first = self.log.borrow_mut().accepted(item, resources.len());
+        let numbered = (first..).zip(resources);
+        Unit {
+            resources: numbered
+                .map(|(number, one)| (number, one.id.clone(), one.json.clone()))
+                .collect(),
+            atomic: matches!(unit, read::Unit::Transaction(_)) && !self.options.lenient,
+        }
+    }
+}
+
+impl Iterator for Feed<'_> {
+    type Item = Unit;
+
+    fn next(&mut self) -> Option<Unit> {
+        loop {
+            let Some(reader) = &mut self.reader else {
+                if self.next_path() {
+                    continue;
+                }
+                return None;
+            };
+            let Some(item) = reader.next() else {
+                self.reader = None;
+                continue;
+            };
+            match &item.outcome {
+                Ok(unit) => return Some(self.number(&item, unit)),
+                Err(reject) => {
+                    let (source, line) = (&item.source_name, item.line);
+                    self.log
+                        .borrow_mut()
+                        .refused(source, line, item.entry, reject);
+                }
+            }
+        }
+    }
+}

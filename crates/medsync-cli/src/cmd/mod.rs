@@ -1,0 +1,62 @@
+//! The commands, one verb each.
+
+mod admit;
+mod edit;
+mod edit_batch;
+mod export;
+mod files;
+mod generate;
+mod get;
+mod history;
+mod import;
+mod import_log;
+mod init;
+mod keys;
+mod list;
+mod new;
+mod pack;
+mod person;
+mod review;
+mod revoke;
+mod status;
+mod verify;
+mod why;
+
+use crate::cli::{Cli, Command};
+use crate::exit::Done;
+use crate::show;
+use clap::CommandFactory as _;
+
+/// Runs what was typed.
+pub(crate) fn run(cli: &Cli) -> Done {
+    let global = &cli.global;
+    match &cli.command {
+        Command::Init(args) => init::run(global, args),
+        Command::Person(args) => person::run(global, args),
+        Command::Revoke(args) => revoke::run(global, args),
+        Command::Pack(args) => pack::run(global, args),
+        Command::Request(args) => init::request(global, args),
+        Command::Admit(args) => admit::admit(global, args),
+        Command::Join(args) => admit::join(global, args),
+        Command::Import(args) => import::run(global, args),
+        Command::Export(args) => export::run(global, args),
+        Command::Get(args) => get::run(global, args),
+        Command::List(args) => list::run(global, args),
+        Command::Search(args) => list::search(global, args),
+        Command::Edit(args) => edit::run(global, args),
+        Command::New(args) => new::run(global, args),
+        Command::History(args) => history::run(global, args),
+        Command::Why(args) => why::run(global, args),
+        Command::Review(args) => review::run(global, args),
+        Command::Status => status::run(global),
+        Command::Verify(args) => verify::run(global, args),
+        Command::Passphrase(args) => keys::passphrase(global, args),
+        Command::Recovery(args) => keys::recovery(global, args),
+        Command::Generate(args) => generate::run(args),
+        Command::Completions(args) => {
+            let mut script = Vec::new();
+            clap_complete::generate(args.shell, &mut Cli::command(), "medsync", &mut script);
+            show::line(String::from_utf8_lossy(&script).trim_end())
+        }
+    }
+}

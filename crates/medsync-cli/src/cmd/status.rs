@@ -1,0 +1,99 @@
+//! How the vault stands.
+
+use crate::cli::Global;
+use crate::exit::Done;
+use crate::session;
+use crate::show;
+use medsync_core::model::json::Json;
+use medsync_core::vault::{Status, Vault};
+
+pub(super) fn run(global: &Global) -> Done {
+    let vault = session::reader(global)?;
+    let status = vault.status()?;
+    match global.json {
+        true => show::json(&as_json(&vault, &status)),
+        false => print(&vault, &status),
+    }
+}
+
+/// Whose commits wait for them, by name where it is known.
+fn waiting(status: &Status) -> impl Iterator<Item = (String, u64)> {
+    status.unsealed.iter().map(|(key, name, commits)| {
+        let name = name
+            .as_ref()
+            .map_or_else(|| key.short(), |n| n.expose().clone());
+        (name, *commits)
+    })
+}
+
+fn as_json(vault: &Vault, status: &Status) -> Json {
+    let workspace = vault.workspace();
+    let waiting = waiting(status).map(|(author, commits)| {
+        show::object([
+            ("author", Json::string(&author)),
+            ("commits", show::number(commits)),
+        ])
+    });
+    let (pack, version, hash) = &status.pack;
+    show::object([
+        ("commits", show::number(status.commits)),
+        ("device", Json::string(&vault.device_key().to_string())),
+        ("equivocations", show::number(status.equivocations)),
+        ("ledger_digest", Json::string(&status.ledger_digest)),
+        ("outbox", show::number(status.outbox)),
+        (
+            "pack",
+            show::object([
+                ("hash", Json::string(hash)),
+                ("name", Json::string(pack)),
+                ("version", show::number(version)),
+            ]),
+        ),
+        ("pending", show::number(status.pending)),
+        ("quarantine", show::number(status.quarantine)),
+        ("questions", show::number(status.questions)),
+        ("records", show::number(status.records)),
+        ("replica", Json::string(&vault.replica().to_string())),
+        ("state_digest", Json::string(&status.state_digest)),
+        ("waiting", Json::Array(waiting.collect())),
+        ("workspace", show::maybe(workspace.map(|w| w.1))),
+        (
+            "workspace_id",
+            show::maybe(workspace.map(|w| w.0.to_string()).as_deref()),
+        ),
+    ])
+}
+
+fn print(vault: &Vault, status: &Status) -> Done {
+    let workspace = match vault.workspace() {
+        Some((id, name)) => format!("{} ({})", show::clean(name), id.short()),
+        None => "none yet: medsync request, then medsync join".to_owned(),
+    };
+    let (pack, version, _) = &status.pack;
+    let mut table = show::table(&["", ""]);
+    let rows = [
+        ("workspace", workspace),
+        ("this replica", vault.replica().to_string()),
+        ("records", status.records.to_string()),
+        ("commits", status.commits.to_string()),
+        ("open questions", status.questions.to_string()),
+        ("not yet at any peer", status.outbox.to_string()),
+        ("pending", status.pending.to_string()),
+        ("quarantined", status.quarantine.to_string()),
+        ("equivocations", status.equivocations.to_string()),
+        ("pack", format!("{pack} {version}")),
+        ("ledger digest", status.ledger_digest.clone()),
+        ("state digest", status.state_digest.clone()),
+    ];
+    for (name, value) in rows {
+        table.add_row([name.to_owned(), value]);
+    }
+    show::print(&table, "")?;
+    for (author, commits) in waiting(status) {
+        let author = show::clean(&author);
+        show::line(format!(
+            "{commits} commits wait for {author} to seal them, at their next command"
+        ))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,86 @@
+//! Opens the vault that the options name, for the person they name.
+
+use crate::cli::Global;
+use crate::exit::{Done, Failure, NOT_FOUND};
+use crate::secrets;
+use medsync_core::crypto::Kdf;
+use medsync_core::env::{SharedEnv, SystemEnv};
+use medsync_core::error::Error;
+use medsync_core::store::{KEY_FILE, Unlock};
+use medsync_core::vault::Vault;
+use std::path::Path;
+
+/// The machine's clock and entropy.
+pub(crate) fn env() -> SharedEnv {
+    SystemEnv::shared()
+}
+
+/// What guessing a passphrase or PIN is to cost. Tests and CI, which open many vaults, choose the
+/// floor; nothing chooses less.
+pub(crate) fn kdf() -> Done<Kdf> {
+    const FLOOR_MEMORY_KIB: u32 = 19 * 1024;
+    const FLOOR_PASSES: u32 = 2;
+    if std::env::var_os("MEDSYNC_KDF").is_some_and(|value| value == "floor") {
+        return Ok(Kdf::new(FLOOR_MEMORY_KIB, FLOOR_PASSES, 1)?);
+    }
+    Ok(Kdf::calibrate(&*env())?)
+}
+
+/// The folder of the vault.
+pub(crate) fn folder(global: &Global) -> Done<&Path> {
+    global.vault.as_deref().ok_or_else(|| {
+        Failure::usage(
+            "which vault?",
+            "name its folder with --vault DIR or the variable MEDSYNC_VAULT",
+        )
+    })
+}
+
+/// Opens the vault to look at it.
+pub(crate) fn reader(global: &Global) -> Done<Vault> {
+    let dir = existing(global)?;
+    let file = global.passphrase_file.as_deref();
+    let passphrase = secrets::read(file, "passphrase", "--passphrase-file")?;
+    Ok(Vault::open(dir, env(), Unlock::Passphrase(&passphrase))?)
+}
+
+/// The folder, if a vault is in it.
+pub(crate) fn existing(global: &Global) -> Done<&Path> {
+    let dir = folder(global)?;
+    if dir.join(KEY_FILE).exists() {
+        return Ok(dir);
+    }
+    Err(Failure::new(
+        NOT_FOUND,
+        format!("there is no vault in {}", dir.display()),
+        "check --vault, or make one with medsync init (or medsync request, to join others)",
+    ))
+}
+
+/// Does something in the name of a person and seals what they wrote, so that it can travel.
+pub(crate) fn write<T>(global: &Global, job: impl FnOnce(&mut Vault) -> Done<T>) -> Done<T> {
+    let mut vault = reader(global)?;
+    unlock_author(&mut vault, global)?;
+    let done = job(&mut vault);
+    // Also after a failure: what was committed before it is durable and has to travel.
+    let sealed = vault.leave();
+    let done = done?;
+    sealed?;
+    Ok(done)
+}
+
+fn unlock_author(vault: &mut Vault, global: &Global) -> Done {
+    let author = match &global.author {
+        Some(name) => vault.person_here(name)?,
+        None => vault.owner(),
+    };
+    if vault.author() == Some(author) {
+        return Ok(());
+    }
+    match vault.unlock(&author, None) {
+        Err(Error::Locked(_)) => {}
+        done => return Ok(done?),
+    }
+    let pin = secrets::read(global.pin_file.as_deref(), "PIN", "--pin-file")?;
+    Ok(vault.unlock(&author, Some(pin.as_bytes()))?)
+}
