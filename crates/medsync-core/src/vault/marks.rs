@@ -1,8 +1,8 @@
 //! What peers said they have.
 
 use crate::error::{Error, Result};
-use crate::ids::{ChainId, DeviceKey, ReplicaId};
-use crate::vault::core::{Core, pack_row, unpack_row};
+use crate::ids::{ChainId, CommitId, DeviceKey, ReplicaId};
+use crate::vault::core::{Core, load_commit, pack_row, unpack_row};
 use crate::vault::rows::{Row, Rows, kind};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -39,6 +39,16 @@ impl Held {
         other
             .ranges()
             .all(|(c, first, last)| self.covers(c, first, last))
+    }
+
+    /// Forgets a chain.
+    pub(crate) fn remove(&mut self, chain: &ChainId) {
+        self.0.remove(chain);
+    }
+
+    /// Whether anything of a chain is here.
+    pub(crate) fn has(&self, chain: &ChainId) -> bool {
+        self.0.contains_key(chain)
     }
 
     /// Adds all of `other`.
@@ -83,6 +93,45 @@ pub(crate) struct Marks {
     pub(crate) replica: ReplicaId,
     /// What it holds.
     pub(crate) held: Held,
+    /// Where its chains end before the first gap.
+    pub(crate) tips: Tips,
+}
+
+/// The commit at a place of each chain: two branches of a fork have the same places.
+pub(crate) type Tips = BTreeMap<ChainId, (u64, CommitId)>;
+
+/// Where the chains of a vault end before the first gap.
+pub(crate) fn tips(rows: &dyn Rows, core: &Core, held: &Held) -> Result<Tips> {
+    let mut tips = Tips::new();
+    for (id, _) in held.chains() {
+        let (seq, no) = (held.reach(id), core.chain_no(id));
+        if let Some(row) = no
+            .map(|no| load_commit(rows, no, seq))
+            .transpose()?
+            .flatten()
+        {
+            tips.insert(*id, (seq, row.header()?.id()));
+        }
+    }
+    Ok(tips)
+}
+
+/// Of these ends of chains, those that are another commit here.
+pub(crate) fn forked(rows: &dyn Rows, core: &Core, tips: &Tips) -> Result<Vec<ChainId>> {
+    let mut forked = Vec::new();
+    for (id, (seq, tip)) in tips {
+        let no = core.chain_no(id);
+        let row = no
+            .map(|no| load_commit(rows, no, *seq))
+            .transpose()?
+            .flatten();
+        if let Some(row) = row
+            && row.header()?.id() != *tip
+        {
+            forked.push(*id);
+        }
+    }
+    Ok(forked)
 }
 
 impl Marks {

@@ -1,11 +1,10 @@
 //! Sealing: one signature over a run of commits, before they leave the device.
 
 use crate::error::Result;
-use crate::ids::ChainId;
 use crate::ledger::batch::{self, SignedHeader};
 use crate::ledger::commit::Header;
 use crate::vault::Vault;
-use crate::vault::core::{Work, load_commit};
+use crate::vault::core::{Chain, Work, load_commit};
 use crate::vault::rows::{self, kind};
 use crate::vault::write::Signer;
 
@@ -15,30 +14,27 @@ const BATCH_COMMITS: usize = 64;
 const BATCH_BYTES: usize = 32 * 1024;
 
 impl Vault {
-    /// Seals what the unlocked person wrote on this replica. Returns how many batches.
+    /// Seals what the unlocked person wrote. Returns how many batches.
     ///
     /// # Errors
     /// [`crate::error::Error::Storage`] if the seals cannot be stored.
     pub fn seal(&mut self) -> Result<usize> {
-        let Some(signer) = &self.signer else {
+        let Some(author) = self.author() else {
             return Ok(0);
         };
-        let id = ChainId {
-            author: signer.author,
-            replica: self.core.meta.replica,
-        };
-        let open = |c: &crate::vault::core::Chain| c.sealed < c.seq;
-        let waiting = self
-            .core
-            .chain_no(&id)
-            .and_then(|no| self.core.chain(no).ok())
-            .filter(|c| open(c));
-        if waiting.is_none() || self.core.meta.workspace.is_none() {
+        // Those of earlier incarnations too: a vault that came from a backup took a new one.
+        let open = |c: &Chain| c.id.author == author && c.sealed < c.seq;
+        let waiting = |(no, chain)| open(chain).then_some(no);
+        let waiting: Vec<u32> = (0u32..)
+            .zip(&self.core.chains)
+            .filter_map(waiting)
+            .collect();
+        if waiting.is_empty() || self.core.meta.workspace.is_none() {
             return Ok(0);
         }
         self.authored(|work, signer| {
-            let no = work.number_chain(&id)?;
-            seal_chain(work, signer, no)
+            let batches = waiting.into_iter().map(|no| seal_chain(work, signer, no));
+            batches.sum()
         })
     }
 }

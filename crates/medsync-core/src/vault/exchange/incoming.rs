@@ -14,7 +14,7 @@ use crate::vault::exchange::outgoing::{FILE_BYTES, held};
 use crate::vault::exchange::{
     ExchangeProgress, Found, FoundKeys, Numbers, PeerMarks, Phase, Visit, words,
 };
-use crate::vault::marks::Marks as PeerMark;
+use crate::vault::marks::{Marks as PeerMark, forked};
 use crate::vault::rows::{Rows, kind};
 use std::collections::HashMap;
 use std::io::ErrorKind;
@@ -192,6 +192,15 @@ impl Visit<'_> {
         let batches = |name: &Name| matches!(name, Name::Batches(_));
         let files: Vec<(&Found, Name)> = all.filter(|(_, name)| batches(name)).collect();
         let total = files.len() as u64;
+        // By their places the branches of a fork look the same: whoever has another is read.
+        let rows = self.vault.store.read()?;
+        for marks in found.iter().filter_map(|f| f.marks.as_ref()) {
+            for chain in forked(&rows, &self.vault.core, &marks.tips)? {
+                self.held.remove(&chain);
+                self.forked.push(chain);
+            }
+        }
+        drop(rows);
         for (done, (from, name)) in (0..).zip(files) {
             let phase = Phase::TakingUp;
             (self.progress)(&ExchangeProgress { phase, done, total });
@@ -223,7 +232,10 @@ impl Visit<'_> {
         }
         for batch in &batches {
             let run = batch.run().batch();
-            self.held.insert(run.chain, run.first, run.last);
+            // Of a chain that forked every branch is read.
+            if !self.forked.contains(&run.chain) {
+                self.held.insert(run.chain, run.first, run.last);
+            }
         }
         let received = self.vault.receive(batches)?;
         self.count(received);
@@ -308,6 +320,7 @@ impl Visit<'_> {
             if marks.device == own {
                 if marks.counter > Numbers::load(&rows)?.counter {
                     self.report.rolled_back.push(own);
+                    self.ahead = Some(marks.counter);
                 }
                 continue;
             }
@@ -320,6 +333,7 @@ impl Visit<'_> {
                 hlc: marks.hlc.0,
                 replica: marks.replica,
                 held: marks.held.clone(),
+                tips: marks.tips.clone(),
             };
             let known = PeerMark::load(&rows, &marks.device)?;
             // By time: a vault that was restored counts from an older number and has less.

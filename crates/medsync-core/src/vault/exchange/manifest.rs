@@ -6,7 +6,7 @@ use crate::ids::{ChainId, DeviceKey, ReplicaId, WorkspaceId};
 use crate::ledger::cbor::{Reader, encode};
 use crate::time::Timestamp;
 use crate::vault::exchange::files::Name;
-use crate::vault::marks::Held;
+use crate::vault::marks::{Held, Tips};
 use minicbor::Encoder;
 use std::convert::Infallible;
 
@@ -56,6 +56,16 @@ fn read_held(r: &mut Reader<'_>) -> Result<Held> {
     Ok(held)
 }
 
+fn read_tips(r: &mut Reader<'_>) -> Result<Tips> {
+    let mut tips = Tips::new();
+    for _ in 0..r.list(CHAINS_MAX)? {
+        r.array(4)?;
+        let (author, replica) = (r.value()?, r.value()?);
+        tips.insert(ChainId { author, replica }, (r.value()?, r.value()?));
+    }
+    Ok(tips)
+}
+
 /// What marks say of one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct FileMark {
@@ -80,6 +90,7 @@ pub(super) struct Marks {
     /// For whom the marks are sealed.
     pub(super) recipients: [u8; 32],
     pub(super) held: Held,
+    pub(super) tips: Tips,
     pub(super) files: Vec<FileMark>,
 }
 
@@ -104,7 +115,7 @@ impl Marks {
 
     fn body(&self) -> Vec<u8> {
         encode(|e| {
-            e.array(10)?.str(LABEL)?.u32(FORMAT)?;
+            e.array(11)?.str(LABEL)?.u32(FORMAT)?;
             e.encode(self.workspace)?
                 .encode(self.device)?
                 .encode(self.replica)?;
@@ -112,6 +123,11 @@ impl Marks {
                 .i64(self.hlc.0)?
                 .bytes(&self.recipients)?;
             write_held(&self.held, e)?;
+            e.array(self.tips.len().min(CHAINS_MAX) as u64)?;
+            for (chain, (seq, tip)) in self.tips.iter().take(CHAINS_MAX) {
+                e.array(4)?.encode(chain.author)?.encode(chain.replica)?;
+                e.u64(*seq)?.encode(tip)?;
+            }
             e.array(self.files.len().min(FILES_MAX) as u64)?;
             for file in self.files.iter().take(FILES_MAX) {
                 e.array(4)?.str(&file.name.to_string())?.bytes(&file.hash)?;
@@ -135,7 +151,7 @@ impl Marks {
         let mut r = Reader::new(body, MARKS_BYTES_MAX, WHAT)?;
         let parts = r.list(64)?;
         read_label(&mut r)?;
-        if parts != 10 {
+        if parts != 11 {
             return Err(r.fault());
         }
         let (workspace, device, replica) = (r.value()?, r.value()?, r.value()?);
@@ -143,6 +159,7 @@ impl Marks {
         sign::verify(&device.0, CONTEXT, body, &signature)?;
         let (counter, hlc, recipients) = (r.value()?, Timestamp(r.value()?), r.fixed()?);
         let held = read_held(&mut r)?;
+        let tips = read_tips(&mut r)?;
         let mut files = Vec::new();
         for _ in 0..r.list(FILES_MAX)? {
             r.array(4)?;
@@ -165,6 +182,7 @@ impl Marks {
             hlc,
             recipients,
             held,
+            tips,
             files,
         })
     }
@@ -219,6 +237,7 @@ mod tests {
             hlc: Timestamp(9),
             recipients: [5; 32],
             held,
+            tips: Tips::from([(CHAIN, (64, crate::ids::CommitId([8; 32])))]),
             files: vec![file],
         }
     }

@@ -22,13 +22,13 @@ mod outgoing;
 pub use files::{Disk, ENTRIES_MAX, Folder, ROOT};
 
 use crate::error::{Error, Result};
-use crate::ids::{DeviceKey, WorkspaceId};
+use crate::ids::{ChainId, DeviceKey, ReplicaId, WorkspaceId};
 use crate::phi::Phi;
 use crate::vault::Vault;
-use crate::vault::core::unpack_row;
+use crate::vault::core::{Meta, pack_row, unpack_row};
 use crate::vault::deliver::Received;
 use crate::vault::marks::Held;
-use crate::vault::open::DeviceSecrets;
+use crate::vault::open::{DeviceSecrets, set_meta};
 use crate::vault::rows::{self, Rows};
 use manifest::Marks;
 use serde::{Deserialize, Serialize, Serializer};
@@ -77,7 +77,7 @@ pub struct ExchangeReport {
     /// The other current devices, and how old their newest marks are.
     pub peers: Vec<PeerMarks>,
     /// Devices whose marks here are older than ones seen before: an older stick, a folder from a
-    /// backup, or, where it is this device, a vault from a backup.
+    /// backup, or, where it is this device, a vault from a backup; it then takes a new incarnation.
     #[serde(serialize_with = "keys_as_hex")]
     pub rolled_back: Vec<DeviceKey>,
     /// Devices that left marks here and do not belong to the workspace, or no longer.
@@ -191,12 +191,36 @@ impl Vault {
             progress,
             device,
             held,
+            forked: Vec::new(),
+            ahead: None,
             report: ExchangeReport::default(),
         };
         let found = visit.take_up()?;
         visit.vault.seal()?;
+        if let Some(counter) = visit.ahead {
+            visit.vault.reincarnate(counter)?;
+        }
         visit.leave(&found)?;
         Ok(visit.report)
+    }
+}
+
+impl Vault {
+    /// Writes on under a new name: another copy of this vault may have written more under the old
+    /// one than was found again, and one name must not tell two stories.
+    fn reincarnate(&mut self, counter: u64) -> Result<()> {
+        self.work(|work, _| {
+            let replica = ReplicaId(work.env.bytes());
+            let meta = Meta {
+                replica,
+                ..(*work.core.meta).clone()
+            };
+            set_meta(work, meta);
+            let file = Numbers::load(work)?.file;
+            let numbers = Numbers { counter, file };
+            work.txn.put(Numbers::key(), pack_row(&numbers));
+            Ok(())
+        })
     }
 }
 
@@ -215,6 +239,10 @@ struct Visit<'a> {
     own: String,
     /// The sealed commits that are here.
     held: Held,
+    /// Chains of which somebody has another branch.
+    forked: Vec<ChainId>,
+    /// The number of own marks that this vault never wrote: it is an old copy of another.
+    ahead: Option<u64>,
 }
 
 /// What lies in the folder of one device.

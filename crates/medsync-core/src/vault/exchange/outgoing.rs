@@ -15,7 +15,7 @@ use crate::vault::exchange::incoming::BATCHES_SEALED_MAX;
 use crate::vault::exchange::keys::{self, KEYS_MAX, KeyFile};
 use crate::vault::exchange::manifest::{FORMAT, FileMark, LABEL, Marks, recipients_mark};
 use crate::vault::exchange::{ExchangeProgress, Found, Numbers, Outgoing, Phase, Visit, words};
-use crate::vault::marks::{Held, Marks as PeerMark};
+use crate::vault::marks::{Held, Marks as PeerMark, Tips, forked, tips};
 use crate::vault::rows::{self, Rows, kind};
 use crate::vault::seal::batch_row;
 use std::collections::{HashMap, HashSet};
@@ -42,6 +42,8 @@ struct Offer {
     files: Vec<FileMark>,
     /// The marks in the folder, if they are ours and as sealed as they should be.
     written: Option<Marks>,
+    /// Where this vault's chains end.
+    tips: Tips,
     /// The number of the last marks, wherever they are.
     numbers: Numbers,
     /// The time of the marks in the folder: a vault from a backup may be behind it.
@@ -90,8 +92,15 @@ impl Visit<'_> {
         let own = self.vault.core.meta.device;
         let mut peers = Vec::new();
         for (device, _) in recipients.iter().filter(|(key, _)| *key != own) {
-            let row = PeerMark::load(&rows, device)?;
-            peers.push(row.map(|row| row.held).unwrap_or_default());
+            let Some(mut peer) = PeerMark::load(&rows, device)? else {
+                peers.push(Held::default());
+                continue;
+            };
+            // It has the other branch of a fork: it has to see this one to know.
+            for chain in forked(&rows, &self.vault.core, &peer.tips)? {
+                peer.held.remove(&chain);
+            }
+            peers.push(peer.held);
         }
         self.held = held(&rows)?;
         let mine = found.iter().find(|f| f.dir == self.own);
@@ -113,10 +122,11 @@ impl Visit<'_> {
             mark,
             files: Vec::new(),
             written: marks.clone().filter(|m| m.recipients == mark && is_newest),
+            tips: tips(&rows, &self.vault.core, &self.held)?,
             numbers,
             after: marks.as_ref().map_or(Timestamp::default(), |m| m.hlc),
         };
-        let stale = self.sort_own(mine, marks.as_ref(), &peers, &mut offer);
+        let stale = self.sort_own(&rows, mine, marks.as_ref(), &peers, &mut offer)?;
         let wanted = self.wanted(&rows, found, &peers, &offer)?;
         let data_keys = keys::all(&rows)?;
         if !peers.is_empty() {
@@ -136,18 +146,24 @@ impl Visit<'_> {
     /// what nobody needs is gone already.
     fn sort_own(
         &mut self,
+        rows: &dyn Rows,
         mine: Option<&Found>,
         marks: Option<&Marks>,
         peers: &[Held],
         offer: &mut Offer,
-    ) -> Vec<Name> {
+    ) -> Result<Vec<Name>> {
         let Some(mine) = mine else {
-            return Vec::new();
+            return Ok(Vec::new());
         };
         for leftover in &mine.leftovers {
             let path = format!("{}/{}/{leftover}", self.dir, mine.dir);
             self.remove(&path);
         }
+        // Written by a vault that this one is an old copy of: not what this one has.
+        let other = match marks {
+            Some(marks) => forked(rows, &self.vault.core, &marks.tips)?,
+            None => Vec::new(),
+        };
         let mut stale = Vec::new();
         for name in mine.names.iter().filter(|name| **name != Name::Marks) {
             let Some(file) = marks.and_then(|m| m.file(*name)) else {
@@ -158,7 +174,7 @@ impl Visit<'_> {
             if !is_keys && peers.iter().all(|peer| peer.covers_all(&file.carries)) {
                 let path = self.path(&mine.dir, *name);
                 self.remove(&path);
-            } else if file.recipients != offer.mark {
+            } else if file.recipients != offer.mark || other.iter().any(|id| file.carries.has(id)) {
                 stale.push(*name);
             } else if self.is_intact(mine, file) {
                 offer.files.push(file.clone());
@@ -171,7 +187,7 @@ impl Visit<'_> {
                 stale.push(*name);
             }
         }
-        stale
+        Ok(stale)
     }
 
     /// Whether a file is the one that its device listed.
@@ -221,6 +237,8 @@ impl Visit<'_> {
             if !self.is_current(&marks.device) {
                 continue;
             }
+            let forked = forked(rows, &self.vault.core, &marks.tips)?;
+            let carrying = |w: &Wanted, held: &Held| !forked.contains(&w.id) && carrying(w, held);
             for file in marks
                 .files
                 .iter()
@@ -444,6 +462,7 @@ impl Visit<'_> {
             hlc,
             recipients: offer.mark,
             held: self.held.clone(),
+            tips: offer.tips.clone(),
             files: offer.files.clone(),
         };
         let plain = marks.sign(&self.device.signing);

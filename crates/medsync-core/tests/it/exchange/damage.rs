@@ -1,7 +1,9 @@
 //! Sticks that are pulled, full, read-only, damaged, tampered with or restored.
 
 use super::{World, copy_all, exchange, files, files_of, has_note, note};
-use medsync_core::error::Error;
+use medsync_core::env::SystemEnv;
+use medsync_core::store::Unlock;
+use medsync_core::vault::Vault;
 use medsync_core::vault::exchange::{Disk, Folder, Outgoing};
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -138,45 +140,45 @@ fn heals(world: &mut World, what: &str) {
 }
 
 #[test]
-fn every_file_cut_anywhere_flipped_emptied_or_gone_is_healed() {
-    let (mut world, all) = left();
-    assert_eq!(all.len(), 3);
-    for path in &all {
+fn every_file_cut_anywhere_flipped_or_gone_is_noticed_and_healed() {
+    for no in 0..3 {
+        let (mut world, all) = left();
+        assert_eq!(all.len(), 3);
+        let path = &all[no];
+        // Batches and keys stand for themselves; neither is of use without the other.
+        let is_marks = path.ends_with("marks.age");
         let whole = fs::read(path).expect("a file");
-        for cut in [
-            0,
-            1,
-            20,
-            100,
-            whole.len() / 2,
-            whole.len() - 17,
-            whole.len() - 1,
-        ] {
-            fs::write(path, &whole[..cut]).expect("writes");
-            let report = world.exchange(1);
-            assert!(!report.problems.is_empty(), "cut at {cut} of {path:?}");
-            assert!(!has_note(&world.vaults[1], "a") || path.ends_with("marks.age"));
+        let mut damaged: Vec<Vec<u8>> = Vec::new();
+        let len = whole.len();
+        for cut in [0, 1, 20, 100, len / 2, len - 17, len - 1] {
+            damaged.push(whole[..cut].to_vec());
         }
-        for at in (0..whole.len()).step_by(whole.len() / 12) {
-            let mut bad = whole.clone();
-            bad[at] ^= 0x10;
-            fs::write(path, &bad).expect("writes");
+        for at in (0..len).step_by(len / 40) {
+            damaged.push(whole.clone());
+            damaged.last_mut().expect("just put")[at] ^= 0x10;
+        }
+        for bytes in damaged {
+            fs::write(path, &bytes).expect("writes");
             let report = world.exchange(1);
-            assert!(!report.problems.is_empty(), "flip at {at} of {path:?}");
+            assert!(
+                !report.problems.is_empty(),
+                "{path:?}, {} bytes",
+                bytes.len()
+            );
+            assert_eq!(report.received.quarantined, 0);
+            assert_eq!(has_note(&world.vaults[1], "a"), is_marks);
         }
         fs::remove_file(path).expect("removes");
         let report = world.exchange(1);
-        assert!(
-            !report.problems.is_empty() || has_note(&world.vaults[1], "a"),
-            "{path:?} gone"
-        );
+        // Keys that are gone show in the commits that wait for them.
+        let waits = report.received.pending > 0;
+        assert!(!report.problems.is_empty() || waits, "{path:?}: {report:?}");
+        assert_eq!(has_note(&world.vaults[1], "a"), is_marks);
         fs::write(path, &whole).expect("writes");
-        if path.ends_with("marks.age") {
-            // Batches and keys stand for themselves: the marks were not needed.
-            assert!(has_note(&world.vaults[1], "a"));
-        }
+        world.exchange(1);
+        assert!(has_note(&world.vaults[1], "a"));
+        heals(&mut world, "damage");
     }
-    heals(&mut world, "damage");
 }
 
 #[test]
@@ -253,9 +255,8 @@ fn a_vault_from_a_backup_gets_back_what_it_lost() {
     world.vaults.truncate(1);
     copy_all(&dirs[0], &dirs[1]);
     let open = || {
-        let unlock = medsync_core::store::Unlock::Passphrase("correct horse");
-        let env = medsync_core::env::SystemEnv::shared();
-        medsync_core::vault::Vault::open(&dirs[0], env, unlock).expect("opens")
+        let unlock = Unlock::Passphrase("correct horse");
+        Vault::open(&dirs[0], SystemEnv::shared(), unlock).expect("opens")
     };
     world.vaults.push(open());
     note(&mut world.vaults[1], "p1", "lost", "after the backup");
@@ -266,9 +267,11 @@ fn a_vault_from_a_backup_gets_back_what_it_lost() {
     copy_all(&dirs[1], &dirs[0]);
     world.vaults.push(open());
     assert!(!has_note(&world.vaults[1], "lost"));
-    let own = world.vaults[1].device_key();
+    let (own, replica) = (world.vaults[1].device_key(), world.vaults[1].replica());
     let report = world.exchange(1);
     assert_eq!(report.rolled_back, [own]);
+    // More may have been written than comes back: it writes on under another name.
+    assert_ne!(world.vaults[1].replica(), replica);
     let report = world.exchange(0);
     assert_eq!(
         report.rolled_back,
@@ -276,17 +279,51 @@ fn a_vault_from_a_backup_gets_back_what_it_lost() {
         "its marks are its newest word"
     );
     assert!(report.sent_commits >= 2, "{report:?}");
-    world.exchange(1);
+    let replica = world.vaults[1].replica();
+    let report = world.exchange(1);
+    assert_eq!(report.rolled_back, []);
+    assert_eq!(world.vaults[1].replica(), replica);
+    note(&mut world.vaults[1], "p1", "on", "under the new name");
     assert!(has_note(&world.vaults[1], "lost") && has_note(&world.vaults[1], "more"));
     world.converge();
     world.assert_equal();
 }
 
 #[test]
-fn errors_carry_no_names() {
+fn a_chain_that_forked_is_noticed_by_everybody() {
     let (mut world, _) = left();
-    let mut stick = pulled(&world, 0, ErrorKind::Other);
-    let error = world.vaults[0].exchange_over(&mut stick, &mut |_| {}).err();
-    // Nothing had to be written: nothing failed.
-    assert_eq!(error, None::<Error>);
+    note(&mut world.vaults[1], "p1", "mine", "before the backup");
+    world.converge();
+    let dirs = ["v1", "v1-backup"].map(|name| world.home.path().join(name));
+    world.vaults.truncate(1);
+    copy_all(&dirs[0], &dirs[1]);
+    let open = |dir: &PathBuf| {
+        let unlock = Unlock::Passphrase("correct horse");
+        Vault::open(dir, SystemEnv::shared(), unlock).expect("opens")
+    };
+    // The device and its copy both write on, under one name.
+    world.vaults.push(open(&dirs[0]));
+    note(&mut world.vaults[1], "p1", "x", "by the one");
+    world.converge();
+    world.vaults.truncate(1);
+    world.vaults.push(open(&dirs[1]));
+    note(&mut world.vaults[1], "p1", "y", "by the other");
+    let report = world.exchange(1);
+    assert_eq!(report.rolled_back, [world.vaults[1].device_key()]);
+    let report = world.exchange(0);
+    assert!(report.received.equivocations > 0, "{report:?}");
+    let report = world.exchange(1);
+    assert!(report.received.equivocations > 0, "{report:?}");
+    for no in [0, 1] {
+        let status = world.vaults[no].status().expect("a status");
+        assert!(status.equivocations > 0, "{no}");
+    }
+    // It stays a question for people, and costs nothing more.
+    world.exchange(0);
+    let before = files(&world.folder);
+    assert_eq!(
+        world.exchange(1).sent_bytes + world.exchange(0).sent_bytes,
+        0
+    );
+    assert_eq!(files(&world.folder), before);
 }

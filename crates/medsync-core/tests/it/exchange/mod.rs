@@ -10,7 +10,8 @@ use medsync_core::ids::RecordId;
 use medsync_core::ledger::certificate::Role;
 use medsync_core::model::json::Json;
 use medsync_core::model::pack::PolicyPack;
-use medsync_core::vault::exchange::Outgoing;
+use medsync_core::store::fault::Rng;
+use medsync_core::vault::exchange::{Outgoing, Phase};
 use medsync_core::vault::{ExchangeReport, NewVault, Vault};
 use std::collections::BTreeMap;
 use std::fs;
@@ -301,4 +302,40 @@ fn what_is_missing_is_said_clearly() {
     let report = world.exchange(0);
     assert_eq!((report.sent_commits, report.sent_files), (0, 1));
     assert_eq!(world.exchange(0).sent_files, 0);
+}
+
+#[test]
+fn much_is_split_over_files_and_progress_is_told() {
+    let mut world = World::new(2);
+    let mut rng = Rng::new(1);
+    for i in 0..60 {
+        // Of letters that no compression shortens by much.
+        let letter = |_| {
+            char::from(b'0' + rng.below(64) as u8)
+                .to_string()
+                .replace('\\', "~")
+        };
+        let text: String = (0..200_000).map(letter).collect();
+        note(&mut world.vaults[0], "p1", &format!("a{i}"), &text);
+    }
+    let mut told = Vec::new();
+    let report = world.vaults[0].exchange(&world.folder, &mut |p| told.push(*p));
+    let report = report.expect("exchanges");
+    assert!(
+        told.iter()
+            .any(|p| p.phase == Phase::Leaving && p.total == report.sent_commits)
+    );
+    let batches = files_of(&world.dir_of(0), "batches");
+    assert!(batches.len() >= 2, "{batches:?}");
+    for path in batches {
+        assert!(fs::metadata(path).expect("a file").len() < 9 << 20);
+    }
+    world.converge();
+    world.assert_equal();
+    let json = serde_json::to_string(&world.exchange(1)).expect("json");
+    assert!(
+        json.contains(&world.vaults[0].device_key().to_string()),
+        "{json}"
+    );
+    assert!(json.contains("\"outgoing\":\"complete\""), "{json}");
 }
