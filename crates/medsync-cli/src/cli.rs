@@ -68,56 +68,34 @@ pub(crate) struct Global {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Make a vault and a workspace of its own
     Init(Init),
-    /// The people of the workspace
     #[command(subcommand)]
     Person(Person),
-    /// Revoke a person or a device
     Revoke(Revoke),
-    /// The policy pack: how each field merges
     #[command(subcommand)]
     Pack(Pack),
-    /// Ask to join a workspace with a new vault
     Request(Request),
-    /// Admit a device and its owner
     Admit(Admit),
-    /// Join the workspace that a grant admits this vault to
     Join(Join),
-    /// Bring FHIR R4 records in
     Import(Import),
-    /// Write records out as FHIR R4
     Export(Export),
-    /// Show one record
     Get(Get),
-    /// List records
     List(List),
-    /// Find records by name or identifier
     Search(Search),
-    /// Change records
     Edit(Edit),
-    /// Write a new record
     New(New),
-    /// Everything that was ever written to a record
     History(History),
-    /// Why a field shows what it shows
     Why(WhyField),
-    /// Decide what only a person may decide
     #[command(subcommand)]
     Review(Review),
     /// Counts, digests, and what waits
     Status,
-    /// Check every signature, chain and view
     Verify(Verify),
-    /// The vault's passphrase
     #[command(subcommand)]
     Passphrase(Passphrase),
-    /// The words that open the vault if the passphrase is lost
     #[command(subcommand)]
     Recovery(Recovery),
-    /// Print the records of an invented clinic
     Generate(Generate),
-    /// Print completions for a shell
     Completions(Completions),
 }
 

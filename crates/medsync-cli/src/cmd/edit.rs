@@ -126,13 +126,13 @@ fn draft(vault: &Vault, asked: &Asked) -> Done<Draft> {
         None => vault.draft(&asked.record)?,
     };
     for (field, value) in &asked.set {
-        draft.set(field, value.clone());
+        draft.set(field.as_str(), value.clone());
     }
     for (field, item) in &asked.add {
-        draft.add(field, item.clone());
+        draft.add(field.as_str(), item.clone());
     }
     for (field, n) in &asked.count {
-        draft.count(field, *n);
+        draft.count(field.as_str(), *n);
     }
     for key in &asked.retract {
         draft.remove(key);

@@ -1,0 +1,10 @@
+//! Drives the built command as people and scripts do.
+
+mod bad_input;
+mod enrol;
+mod harness;
+mod import;
+mod people;
+mod records;
+mod review;
+mod vaults;
