@@ -199,50 +199,11 @@ impl RecordState {
         let slots = slots(&row.keys);
         let mut keys = BTreeMap::new();
         for (key, slot) in row.keys.into_iter().zip(slots) {
-            let mut candidates = Vec::with_capacity(key.candidates.len());
-            for candidate in key.candidates {
-                let change = changes.get(candidate.change).ok_or(BAD)?;
-                let actor = actors.get(change.actor).ok_or(BAD)?.actor;
-                let cell = view.cell(&key.key, candidate.cell, slot)?;
-                candidates.push(Operation {
-                    id: OpId {
-                        ctr: candidate.ctr,
-                        actor,
-                    },
-                    change: candidate.change,
-                    cell,
-                    hlc: change.hlc,
-                    standing: change.standing,
-                });
-            }
-            let visible = match key.visible {
-                None => candidates.iter().map(|c| c.id).collect(),
-                Some(visible) => visible
-                    .into_iter()
-                    .map(|(a, ctr)| {
-                        actors
-                            .get(a)
-                            .map(|a| OpId {
-                                ctr,
-                                actor: a.actor,
-                            })
-                            .ok_or(BAD)
-                    })
-                    .collect::<Result<_>>()?,
-            };
-            let (accord, shown) = key.shown.unwrap_or_else(|| {
-                let cell = candidates.first().map(|c| c.cell.standing().clone());
-                (
-                    Accord::Settled,
-                    cell.filter(|cell| matches!(cell, Cell::Put { .. })),
-                )
-            });
-            let outcome = Outcome {
-                candidates,
-                shown,
-                accord,
-            };
-            keys.insert(key.key, KeyState { visible, outcome });
+            let name = key.key.clone();
+            let state = key_state(key, &actors, &changes, |key, cell| {
+                view.cell(key, cell, slot)
+            })?;
+            keys.insert(name, state);
         }
         Ok(Self {
             patient: row.patient,
@@ -251,6 +212,48 @@ impl RecordState {
             keys,
         })
     }
+}
+
+/// A key's state from its row; `cell` finds what the view holds.
+fn key_state(
+    row: KeyRow,
+    actors: &[ActorInfo],
+    changes: &[ChangeInfo],
+    mut cell: impl FnMut(&str, CellRow) -> Result<Cell>,
+) -> Result<KeyState> {
+    let op_id = |actor: usize, ctr: u64| {
+        let actor = actors.get(actor).ok_or(BAD)?.actor;
+        Ok(OpId { ctr, actor })
+    };
+    let mut candidates = Vec::with_capacity(row.candidates.len());
+    for candidate in row.candidates {
+        let change = changes.get(candidate.change).ok_or(BAD)?;
+        candidates.push(Operation {
+            id: op_id(change.actor, candidate.ctr)?,
+            change: candidate.change,
+            cell: cell(&row.key, candidate.cell)?,
+            hlc: change.hlc,
+            standing: change.standing,
+        });
+    }
+    let visible = match row.visible {
+        None => candidates.iter().map(|c| c.id).collect(),
+        Some(visible) => visible
+            .into_iter()
+            .map(|(actor, ctr)| op_id(actor, ctr))
+            .collect::<Result<_>>()?,
+    };
+    let (accord, shown) = row.shown.unwrap_or_else(|| {
+        let cell = candidates.first().map(|c| c.cell.standing().clone());
+        let cell = cell.filter(|cell| matches!(cell, Cell::Put { .. }));
+        (Accord::Settled, cell)
+    });
+    let outcome = Outcome {
+        candidates,
+        shown,
+        accord,
+    };
+    Ok(KeyState { visible, outcome })
 }
 
 /// For each key the place of its item in the view's list, which orders items by their index.

@@ -2,7 +2,7 @@
 
 mod armor;
 pub mod batch;
-mod cbor;
+pub(crate) mod cbor;
 pub mod certificate;
 pub mod commit;
 mod cose;

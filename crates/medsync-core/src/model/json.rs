@@ -253,6 +253,15 @@ fn ascii_name(name: &str) -> String {
 
 pub(crate) fn write_string(text: &str, out: &mut String) {
     out.push('"');
+    // Most strings need no escape; this test runs over many bytes at once.
+    let plain = !text.bytes().fold(false, |escape, b| {
+        escape | (b < 0x20) | (b == b'"') | (b == b'\\')
+    });
+    if plain {
+        out.push_str(text);
+        out.push('"');
+        return;
+    }
     let mut rest = text;
     // serde_json's own escapes are those of RFC 8785; runs without any are copied whole.
     while let Some(i) = rest

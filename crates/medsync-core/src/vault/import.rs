@@ -14,20 +14,23 @@ use crate::model::cell::Cell;
 use crate::model::json::Json;
 use crate::model::pack::Lane;
 use crate::model::shape::{Atoms, ElementNamer, flatten};
-use crate::time::Timestamp;
+use crate::time::{Clock, Timestamp};
 use crate::vault::Vault;
 use crate::vault::core::{Core, Work, load_record};
 use crate::vault::index;
+use crate::vault::rows::Row;
 use crate::vault::write::{
-    OwnCommit, RecordEdit, Signer, edit_record, history, new_record_rows, source_mark,
+    OwnCommit, RecordEdit, Signer, edit_record, history, record_rows, source_mark, state_row,
 };
 use std::sync::mpsc;
 use std::thread;
 
 /// Resources of one commit. Few enough that one bad commit is small, enough to share its cost.
 const COMMIT_RESOURCES: usize = 32;
-/// Commits of one fsync.
-const BATCH_COMMITS: usize = 24;
+/// Commits that are prepared together, beside the writing of those before them.
+const BATCH_COMMITS: usize = 16;
+/// Rows of one fsync, in bytes: the more, the fewer pages are written twice.
+const FSYNC_BYTES: usize = 24 << 20;
 
 /// What is imported together.
 #[derive(Debug, Clone)]
@@ -54,6 +57,8 @@ pub struct ImportReport {
 /// Resources of one commit, with the time it will have.
 struct Group {
     hlc: Timestamp,
+    /// The place in the chain it will have, if no group before it turns out empty.
+    seq: u64,
     atomic: bool,
     resources: Vec<(u64, RecordId, Json)>,
 }
@@ -62,7 +67,6 @@ struct Group {
 struct Prepared {
     tag: u64,
     record: RecordId,
-    json: Json,
     atoms: Result<Atoms>,
     fresh: Option<Fresh>,
     digest: [u8; 16],
@@ -71,13 +75,15 @@ struct Prepared {
 
 /// What a record would be if it is new.
 struct Fresh {
-    incoming: doc::state::Incoming,
+    id: ChangeId,
     bytes: Vec<u8>,
     state: RecordState,
+    rows: Vec<Row>,
 }
 
 struct PreparedGroup {
     hlc: Timestamp,
+    seq: u64,
     atomic: bool,
     resources: Vec<Prepared>,
 }
@@ -115,11 +121,15 @@ impl Vault {
             chain,
             source: source_mark(source),
         };
-        let mut report = ImportReport::default();
+        let mut timer = Timer {
+            clock: self.core.clock,
+            seq: self.core.chain(chain)?.seq,
+        };
         let mut groups = Grouper {
             units,
             waiting: Vec::new(),
         };
+        let mut writer = Writer::new(self, source);
         thread::scope(|scope| {
             let (to_prepare, jobs) = mpsc::sync_channel::<Vec<Group>>(1);
             let (done, prepared) = mpsc::sync_channel(1);
@@ -139,56 +149,102 @@ impl Vault {
                 let batch = groups.next_batch();
                 let ended = batch.is_empty();
                 if !ended {
-                    let timed = self.time(batch);
-                    to_prepare.send(timed).map_err(|_| STOPPED)?;
+                    let now = writer.vault.env.now_ms();
+                    let timed = batch.into_iter().map(|group| timer.time(now, group));
+                    to_prepare.send(timed.collect()).map_err(|_| STOPPED)?;
                     in_flight += 1;
                 }
                 // One batch is prepared while the one before it is written.
                 while in_flight > usize::from(!ended) {
                     let ready = prepared.recv().map_err(|_| STOPPED)?;
                     in_flight -= 1;
-                    self.write_batch(source, ready, &mut report)?;
-                    progress(&report);
+                    if writer.write(ready, timer.clock)? {
+                        progress(&writer.durable);
+                    }
                 }
                 if ended {
-                    return Ok(report);
+                    writer.flush()?;
+                    progress(&writer.durable);
+                    return Ok(writer.durable);
                 }
             }
         })
     }
+}
 
-    /// Gives each group the time its commit will have.
-    fn time(&mut self, batch: Vec<(bool, Vec<(u64, RecordId, Json)>)>) -> Vec<Group> {
-        let now = self.env.now_ms();
-        let clock = &mut self.core.clock;
-        let timed = |(atomic, resources)| Group {
-            hlc: clock.tick(now),
+/// Gives each commit its time and its likely place before it is prepared.
+struct Timer {
+    clock: Clock,
+    seq: u64,
+}
+
+impl Timer {
+    fn time(&mut self, now_ms: i64, (atomic, resources): Waiting) -> Group {
+        self.seq += 1;
+        Group {
+            hlc: self.clock.tick(now_ms),
+            seq: self.seq,
             atomic,
             resources,
-        };
-        batch.into_iter().map(timed).collect()
+        }
+    }
+}
+
+/// Writes prepared groups, many to an fsync.
+struct Writer<'a> {
+    vault: &'a mut Vault,
+    source: &'a str,
+    open: Option<(Work, ImportReport)>,
+    bytes: usize,
+    durable: ImportReport,
+}
+
+impl<'a> Writer<'a> {
+    fn new(vault: &'a mut Vault, source: &'a str) -> Self {
+        Self {
+            vault,
+            source,
+            open: None,
+            bytes: 0,
+            durable: ImportReport::default(),
+        }
     }
 
-    fn write_batch(
-        &mut self,
-        source: &str,
-        batch: Vec<PreparedGroup>,
-        report: &mut ImportReport,
-    ) -> Result<()> {
-        let clock = self.core.clock;
-        let wrote = self.authored(|work, signer| {
-            let mut wrote = ImportReport::default();
-            for group in batch {
-                write_group(work, signer, source, group, &mut wrote)?;
+    /// Writes a batch; `true` if that made something durable.
+    fn write(&mut self, batch: Vec<PreparedGroup>, clock: Clock) -> Result<bool> {
+        let signer = self.vault.signer.as_ref();
+        let signer = signer.ok_or(Error::Locked("the author's key"))?;
+        let (work, report) = match &mut self.open {
+            Some(open) => open,
+            closed => {
+                let txn = self.vault.store.write()?;
+                let env = std::sync::Arc::clone(&self.vault.env);
+                let work = Work::new(txn, self.vault.core.clone(), env);
+                closed.insert((work, ImportReport::default()))
             }
-            Ok(wrote)
-        })?;
-        // Times given to batches that are still being prepared are not given again.
-        self.core.clock = crate::time::Clock::resume(self.core.clock.last().max(clock.last()));
-        report.imported += wrote.imported;
-        report.updated += wrote.updated;
-        report.unchanged += wrote.unchanged;
-        report.rejected.extend(wrote.rejected);
+        };
+        // Times given to what is still being prepared are not given again.
+        work.core.clock = Clock::resume(work.core.clock.last().max(clock.last()));
+        for group in batch {
+            self.bytes += write_group(work, signer, self.source, group, report)?;
+        }
+        if self.bytes < FSYNC_BYTES {
+            return Ok(false);
+        }
+        self.flush()?;
+        Ok(true)
+    }
+
+    /// Makes what was written durable.
+    fn flush(&mut self) -> Result<()> {
+        if let Some((work, report)) = self.open.take() {
+            self.vault.core = work.finish()?;
+            self.bytes = 0;
+            self.durable.imported += report.imported;
+            self.durable.updated += report.updated;
+            self.durable.unchanged += report.unchanged;
+            self.durable.rejected.extend(report.rejected);
+        }
         Ok(())
     }
 }
@@ -242,70 +298,68 @@ impl Preparer {
     fn prepare(&self, group: Group) -> PreparedGroup {
         let Group {
             hlc,
+            seq,
             atomic,
             resources,
         } = group;
-        let resources = resources
-            .into_iter()
-            .map(|(tag, id, json)| self.resource(hlc, tag, id, json))
-            .collect();
+        let resource = |(tag, id, json)| self.resource((hlc, seq), tag, id, &json);
         PreparedGroup {
             hlc,
+            seq,
             atomic,
-            resources,
+            resources: resources.into_iter().map(resource).collect(),
         }
     }
 
-    fn resource(&self, hlc: Timestamp, tag: u64, record: RecordId, json: Json) -> Prepared {
+    fn resource(&self, at: (Timestamp, u64), tag: u64, record: RecordId, json: &Json) -> Prepared {
         let rules = self.core.rules(&record);
         let text = json.text();
         let hash = blake3::hash(text.as_bytes());
         let digest = hash.as_bytes().first_chunk().copied().unwrap_or_default();
-        let patient = index::patient_of(&self.core.pack, &record, &json);
-        let mut atoms = flatten(&json, rules, &self.namer);
-        let fresh = atoms.as_ref().ok().and_then(|atoms| {
-            let cells = atoms.iter().map(|(k, c)| (k.clone(), c.clone())).collect();
+        let patient = index::patient_of(&self.core.pack, &record, json);
+        let atoms = flatten(json, rules, &self.namer);
+        let fresh = atoms.and_then(|atoms| {
+            let cells = atoms.clone().into_iter().collect();
             let mut state = RecordState::default();
-            let change = state.make(self.actor, hlc, cells);
+            let change = state.make(self.actor, at.0, cells);
+            if change.ops.is_empty() {
+                return Err(Error::invalid("the resource says nothing but its name"));
+            }
             let (bytes, id) = doc::encode(&change);
+            if bytes.len() > doc::MAX_CHANGE {
+                return Err(Error::invalid("the resource is too large"));
+            }
             let incoming = doc::state::Incoming {
                 change,
                 id,
                 seen: None,
                 patient: patient.clone(),
                 chain: self.chain,
-                commit_seq: 0,
+                commit_seq: at.1,
                 standing: self.core.own_standing(self.chain),
                 import: Some((self.source, digest)),
             };
-            let kept = state.apply(&incoming, rules) && state.render(&record, rules) == text;
-            kept.then_some(Fresh {
-                incoming,
+            if !state.apply(&incoming, rules) || state.render(&record, rules) != text {
+                return Err(Error::invalid(
+                    "the resource could not be kept exactly as it is",
+                ));
+            }
+            let rows = record_rows(&self.core, &record, &state, &text, json);
+            let fresh = Fresh {
+                id,
                 bytes,
                 state,
-            })
+                rows,
+            };
+            Ok((atoms, fresh))
         });
-        if atoms.is_ok() && fresh.is_none() {
-            atoms = Err(Error::invalid(
-                "the resource could not be kept exactly as it is",
-            ));
-        }
-        if fresh
-            .as_ref()
-            .is_some_and(|f| f.incoming.change.ops.is_empty())
-        {
-            atoms = Err(Error::invalid("the resource says nothing but its name"));
-        }
-        if fresh
-            .as_ref()
-            .is_some_and(|f| f.bytes.len() > doc::MAX_CHANGE)
-        {
-            atoms = Err(Error::invalid("the resource is too large"));
-        }
+        let (atoms, fresh) = match fresh {
+            Ok((atoms, fresh)) => (Ok(atoms), Some(fresh)),
+            Err(error) => (Err(error), None),
+        };
         Prepared {
             tag,
             record,
-            json,
             atoms,
             fresh,
             digest,
@@ -314,91 +368,121 @@ impl Preparer {
     }
 }
 
-/// Writes one group as a commit; an atomic one with a bad resource not at all.
+/// Writes one group as a commit; an atomic one with a bad resource not at all. Returns about how
+/// many bytes that wrote.
 fn write_group(
     work: &mut Work,
     signer: &Signer,
     source: &str,
     group: PreparedGroup,
     report: &mut ImportReport,
-) -> Result<()> {
-    let bad: Vec<(u64, Error)> = group
-        .resources
-        .iter()
-        .filter_map(|r| Some((r.tag, r.atoms.as_ref().err()?.clone())))
-        .collect();
+) -> Result<usize> {
+    let bad = |r: &Prepared| Some((r.tag, r.atoms.as_ref().err()?.clone()));
+    let bad: Vec<(u64, Error)> = group.resources.iter().filter_map(bad).collect();
     let refused = group.atomic && !bad.is_empty();
     report.rejected.extend(bad);
     if refused {
-        return Ok(());
+        return Ok(0);
     }
     let lane = |r: &Prepared| work.core.rules(&r.record).lane();
     let lane = group.resources.iter().map(lane).min().unwrap_or(Lane::P3);
     let mut commit = OwnCommit::at(work, signer, Intent::Import, lane, group.hlc)?;
-    for resource in group.resources {
+    let mut bytes = 0;
+    for mut resource in group.resources {
         let Ok(atoms) = &resource.atoms else { continue };
-        let loaded = load_record(work, &resource.record)?;
-        match (loaded, resource.fresh) {
+        match (load_record(work, &resource.record)?, resource.fresh.take()) {
             (None, Some(fresh)) => {
-                let edit = RecordEdit {
-                    record: resource.record,
-                    cells: Vec::new(),
-                    seen: None,
-                    patient: resource.patient,
-                    because: None,
-                    import: Some(ImportMark {
-                        source: source.to_owned(),
-                        digest: resource.digest,
-                    }),
-                };
-                let mut state = fresh.state;
-                if let Some(change) = state.changes.first_mut() {
-                    change.commit_seq = commit.place().1;
-                }
-                for (key, value) in
-                    new_record_rows(&work.core, &edit.record, &state, &resource.json)
-                {
-                    work.txn.put(key, value);
-                }
-                work.core.counts.records += 1;
-                commit.push(work, edit, fresh.incoming.id, fresh.bytes)?;
+                let planned = group.seq == commit.place().1;
+                bytes += write_new(work, &mut commit, resource, fresh, source, planned)?;
                 report.imported += 1;
             }
-            (Some((state, _)), _) => {
-                let known = state.last_import(source_mark(source));
-                let same = |(_, digest): (u64, [u8; 16])| digest == resource.digest;
-                if known.and_then(|c| c.import).is_some_and(same) {
-                    report.unchanged += 1;
-                    continue;
+            (Some((state, _)), _) => match changes_of(work, &resource, &state, source, atoms)? {
+                Some(edit) => {
+                    bytes += 1024;
+                    edit_record(work, &mut commit, edit)?;
+                    report.updated += 1;
                 }
-                let last = known.map(|c| c.id);
-                let image = image(work, &resource.record, &state, source)?;
-                let cells = differences(&image, atoms);
-                if cells.is_empty() {
-                    report.unchanged += 1;
-                    continue;
-                }
-                let edit = RecordEdit {
-                    record: resource.record,
-                    cells,
-                    seen: Some(last.into_iter().collect::<Vec<ChangeId>>()),
-                    patient: resource.patient,
-                    because: None,
-                    import: Some(ImportMark {
-                        source: source.to_owned(),
-                        digest: resource.digest,
-                    }),
-                };
-                edit_record(work, &mut commit, edit)?;
-                report.updated += 1;
-            }
+                None => report.unchanged += 1,
+            },
             (None, None) => {}
         }
     }
     if !commit.is_empty() {
         commit.store(work)?;
     }
-    Ok(())
+    Ok(bytes)
+}
+
+/// Writes a record that was not there, as it was prepared.
+fn write_new(
+    work: &mut Work,
+    commit: &mut OwnCommit,
+    resource: Prepared,
+    mut fresh: Fresh,
+    source: &str,
+    planned: bool,
+) -> Result<usize> {
+    if !planned {
+        // A group before it was empty: the commit stands at another place than it was made for.
+        if let Some(change) = fresh.state.changes.first_mut() {
+            change.commit_seq = commit.place().1;
+        }
+        let rules = std::sync::Arc::clone(work.core.rules(&resource.record));
+        fresh
+            .rows
+            .push(state_row(&resource.record, &fresh.state, &rules));
+    }
+    let mut bytes = fresh.bytes.len();
+    for (key, value) in fresh.rows {
+        bytes += key.len() + value.len();
+        work.txn.put(key, value);
+    }
+    work.core.counts.records += 1;
+    let edit = RecordEdit {
+        record: resource.record,
+        cells: Vec::new(),
+        seen: None,
+        patient: resource.patient,
+        because: None,
+        import: Some(ImportMark {
+            source: source.to_owned(),
+            digest: resource.digest,
+        }),
+    };
+    commit.push(work, edit, fresh.id, fresh.bytes)?;
+    Ok(bytes)
+}
+
+/// What an import changes on a record that is there, as an edit made in sight of the source's last
+/// import; `None` if nothing.
+fn changes_of(
+    work: &Work,
+    resource: &Prepared,
+    state: &RecordState,
+    source: &str,
+    atoms: &Atoms,
+) -> Result<Option<RecordEdit>> {
+    let known = state.last_import(source_mark(source));
+    let same = |(_, digest): (u64, [u8; 16])| digest == resource.digest;
+    if known.and_then(|c| c.import).is_some_and(same) {
+        return Ok(None);
+    }
+    let last = known.map(|c| c.id);
+    let cells = differences(&image(work, &resource.record, state, source)?, atoms);
+    if cells.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(RecordEdit {
+        record: resource.record.clone(),
+        cells,
+        seen: Some(last.into_iter().collect::<Vec<ChangeId>>()),
+        patient: resource.patient.clone(),
+        because: None,
+        import: Some(ImportMark {
+            source: source.to_owned(),
+            digest: resource.digest,
+        }),
+    }))
 }
 
 /// What the source said of a record so far: its own operations, the last of each key.

@@ -9,6 +9,7 @@ mod core;
 mod deliver;
 mod draft;
 mod enrol;
+pub mod exchange;
 pub mod finding;
 mod fold;
 mod import;
@@ -29,6 +30,7 @@ mod write;
 
 pub use deliver::Received;
 pub use draft::{Draft, Version};
+pub use exchange::{ExchangeProgress, ExchangeReport};
 pub use import::{ImportReport, Unit};
 pub use open::{Created, NewVault};
 pub use people::PersonInfo;

@@ -184,6 +184,9 @@ impl Vault {
         );
         work.txn
             .put(rows::meta("device-name"), new.device.as_bytes().to_vec());
+        // A request names its person, and a vault that waits has nobody else to ask.
+        work.txn
+            .put(rows::meta("owner-name"), new.person.as_bytes().to_vec());
         let row = people::person_row(&*env, store.root(), &key, new.person, Seal::Passphrase)?;
         work.txn.put(row.0, row.1);
         set_meta(&mut work, meta);

@@ -338,36 +338,36 @@ pub(crate) fn open_change(
     })
 }
 
-/// The rows of a record that was not there before. `view` is the record as parsed JSON.
-pub(crate) fn new_record_rows(
+/// The rows of a record as it is now. `view` is its rendered JSON, `parsed` the same parsed.
+pub(crate) fn record_rows(
     core: &Core,
     record: &RecordId,
     state: &RecordState,
-    view: &Json,
+    view: &str,
+    parsed: &Json,
 ) -> Vec<Row> {
     let rules = core.rules(record);
-    let mut rows = index::entries(&core.pack, record, view);
-    rows.extend(question_rows(record, state, rules));
+    let mut rows = index::entries(&core.pack, record, parsed);
+    let questions = question_rows(record, state, rules);
+    let open = u8::from(!questions.is_empty());
+    rows.extend(questions);
     if !state.without_effect(rules).is_empty() {
         rows.push((idle_row(record), Vec::new()));
     }
-    rows.extend(merged_rows(record, &view.text(), state, rules));
+    let merged = [&[open][..], view.as_bytes()].concat();
+    rows.push((rows::of_record(kind::VIEW, record), merged));
+    rows.push(state_row(record, state, rules));
     rows
+}
+
+/// The row that holds a record's state beside its view.
+pub(crate) fn state_row(record: &RecordId, state: &RecordState, rules: &KindRules) -> Row {
+    (rows::of_record(kind::STATE, record), state.to_row(rules))
 }
 
 /// Marks a record with an operation that a final status keeps from taking effect.
 fn idle_row(record: &RecordId) -> Vec<u8> {
     [&finding::IDLE_PREFIX[..], record.as_str().as_bytes()].concat()
-}
-
-/// View and state.
-fn merged_rows(record: &RecordId, view: &str, state: &RecordState, rules: &KindRules) -> [Row; 2] {
-    let open = u8::from(!state.contests(rules).is_empty());
-    let view = [&[open][..], view.as_bytes()].concat();
-    [
-        (rows::of_record(kind::VIEW, record), view),
-        (rows::of_record(kind::STATE, record), state.to_row(rules)),
-    ]
 }
 
 fn question_rows(record: &RecordId, state: &RecordState, rules: &KindRules) -> Vec<Row> {
@@ -405,7 +405,7 @@ pub(crate) fn write_record(
     } else {
         work.core.counts.records += 1;
     }
-    for (key, value) in new_record_rows(&work.core, record, state, &view) {
+    for (key, value) in record_rows(&work.core, record, state, &text, &view) {
         work.txn.put(key, value);
     }
     Ok(())

@@ -117,6 +117,14 @@ fn lattice_shows_the_greatest_status() {
             Some("on-hold"),
             Is::Contested,
         );
+    }
+}
+
+#[test]
+fn a_terminal_status_holds_against_anything_lower_whatever_the_clocks() {
+    for p in [&lattice(Reopen::Never), &lattice(Reopen::BySeen)] {
+        let active = || Op(Clinician, 1, Put("active"), &[]);
+        let then = |text, saw| Op(Clinician, 2, Put(text), saw);
         // stopped beside anything lower, whatever the clocks.
         let stop = || Op(Clinician, -TEN_YEARS, Put("stopped"), &[0]);
         shows(
@@ -157,6 +165,14 @@ fn lattice_shows_the_greatest_status() {
             Some("entered-in-error"),
             Is::Settled,
         );
+    }
+}
+
+#[test]
+fn a_status_that_is_unknown_or_unauthorised_is_for_people_to_read() {
+    for p in [&lattice(Reopen::Never), &lattice(Reopen::BySeen)] {
+        let active = || Op(Clinician, 1, Put("active"), &[]);
+        let then = |text, saw| Op(Clinician, 2, Put(text), saw);
         // A code or a value that the pack does not know is for people to read.
         shows(
             p,

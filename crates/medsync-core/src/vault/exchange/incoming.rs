@@ -1,0 +1,385 @@
+//! Taking up what others left.
+
+use crate::crypto::envelope;
+use crate::error::{Error, Result};
+use crate::ids::{DataKeyId, DeviceKey};
+use crate::ledger::cbor::Reader;
+use crate::ledger::wire::{SEALED_BYTES_MAX, SealedBatch, VerifiedBatch};
+use crate::vault::core::{DataKey, load_data_key};
+use crate::vault::deliver::Received;
+use crate::vault::exchange::files::{Name, is_device_dir};
+use crate::vault::exchange::keys::{self, KEYS_BYTES_MAX, KeyFile};
+use crate::vault::exchange::manifest::{MARKS_BYTES_MAX, Marks, read_label};
+use crate::vault::exchange::outgoing::{FILE_BYTES, held};
+use crate::vault::exchange::{
+    ExchangeProgress, Found, FoundKeys, Numbers, PeerMarks, Phase, Visit, words,
+};
+use crate::vault::marks::Marks as PeerMark;
+use crate::vault::rows::{Rows, kind};
+use std::collections::HashMap;
+use std::io::ErrorKind;
+
+/// Longest file of batches before it is sealed: one batch may be longer than files usually are.
+const BATCHES_BYTES_MAX: usize = SEALED_BYTES_MAX + FILE_BYTES;
+const BATCHES_MAX: usize = 1 << 20;
+/// What sealing adds at most: recipients and a tag for every 64 KiB.
+const ENVELOPE_BYTES_MAX: usize = 1024 * 1024;
+/// Longest file of batches.
+pub(super) const BATCHES_SEALED_MAX: usize = BATCHES_BYTES_MAX + ENVELOPE_BYTES_MAX;
+
+impl Visit<'_> {
+    /// Takes up everything that is new. Returns what lies in the folder.
+    pub(super) fn take_up(&mut self) -> Result<Vec<Found>> {
+        let mut found = self.look()?;
+        // Keys first, so that batches open as they come.
+        self.take_keys(&mut found, false)?;
+        self.take_batches(&found)?;
+        // The batches may have brought the certificates of those who left keys.
+        self.take_keys(&mut found, true)?;
+        if self.report.received_keys > 0 {
+            let received = self.vault.retry_pending()?;
+            self.count(received);
+        }
+        let rows = self.vault.store.read()?;
+        let mut pending = 0;
+        rows.scan(&[kind::PENDING], &[kind::PENDING], &mut |_, _| {
+            pending += 1;
+            Ok(true)
+        })?;
+        self.report.received.pending = pending;
+        self.held = held(&rows)?;
+        self.keep_marks(&found)?;
+        Ok(found)
+    }
+
+    fn count(&mut self, received: Received) {
+        let sum = &mut self.report.received;
+        sum.commits += received.commits;
+        sum.duplicates += received.duplicates;
+        sum.quarantined += received.quarantined;
+        sum.equivocations += received.equivocations;
+    }
+
+    /// Lists every device's folder and opens marks and keys.
+    fn look(&mut self) -> Result<Vec<Found>> {
+        let dirs = match self.folder.list(&self.dir) {
+            Ok(dirs) => dirs,
+            Err(e) if e.kind() == ErrorKind::NotFound => Vec::new(),
+            Err(e) => return Err(Error::io("reading the exchange folder", &e)),
+        };
+        let mut found = Vec::new();
+        for dir in dirs.into_iter().filter(|name| is_device_dir(name)) {
+            let path = format!("{}/{dir}", self.dir);
+            let Ok(listed) = self.folder.list(&path) else {
+                self.problem(&dir, Name::Marks, "this device's folder cannot be read");
+                continue;
+            };
+            let mut names: Vec<Name> = listed.iter().filter_map(|n| Name::parse(n)).collect();
+            names.sort_unstable();
+            let unfinished = |name: &&String| {
+                name.strip_suffix(".new")
+                    .is_some_and(|n| Name::parse(n).is_some())
+            };
+            let leftovers = listed.iter().filter(unfinished).cloned().collect();
+            let marks = self.open_marks(&dir, &names);
+            let keys = self.open_keys(&dir, &names, marks.as_ref());
+            found.push(Found {
+                dir,
+                names,
+                leftovers,
+                marks,
+                keys,
+            });
+        }
+        Ok(found)
+    }
+
+    fn open_marks(&mut self, dir: &str, names: &[Name]) -> Option<Marks> {
+        if names.is_empty() {
+            return None;
+        }
+        if !names.contains(&Name::Marks) {
+            self.problem(dir, Name::Marks, "it is missing");
+            return None;
+        }
+        let (bytes, _) = self.open_file(dir, Name::Marks, MARKS_BYTES_MAX, None)?;
+        let marks = match Marks::open(&bytes) {
+            Ok(marks) => marks,
+            Err(error) => {
+                self.problem(dir, Name::Marks, words(&error));
+                return None;
+            }
+        };
+        if marks.workspace != self.workspace {
+            self.problem(dir, Name::Marks, "it is of another workspace");
+            return None;
+        }
+        if super::files::device_dir(&marks.device) != dir {
+            self.problem(dir, Name::Marks, "it is of another device");
+            return None;
+        }
+        Some(marks)
+    }
+
+    fn open_keys(&mut self, dir: &str, names: &[Name], marks: Option<&Marks>) -> Vec<FoundKeys> {
+        let mut keys = Vec::new();
+        for name in names.iter().filter(|n| matches!(n, Name::Keys(_))) {
+            let listed = marks.and_then(|m| m.file(*name)).map(|file| file.hash);
+            let opened = self.open_file(dir, *name, KEYS_BYTES_MAX, listed);
+            let Some((bytes, hash)) = opened else {
+                continue;
+            };
+            match KeyFile::open(&bytes) {
+                Ok(file) if file.workspace == self.workspace => {
+                    keys.push(FoundKeys {
+                        name: *name,
+                        hash,
+                        file,
+                        taken: false,
+                    });
+                }
+                Ok(_) => self.problem(dir, *name, "it is of another workspace"),
+                Err(error) => self.problem(dir, *name, words(&error)),
+            }
+        }
+        keys
+    }
+
+    /// Reads and unseals a file; what is wrong with it is noted.
+    fn open_file(
+        &mut self,
+        dir: &str,
+        name: Name,
+        max: usize,
+        listed: Option<[u8; 32]>,
+    ) -> Option<(zeroize::Zeroizing<Vec<u8>>, [u8; 32])> {
+        let max_sealed = max.saturating_add(ENVELOPE_BYTES_MAX);
+        let bytes = match self.folder.read(&self.path(dir, name), max_sealed) {
+            Ok(bytes) if bytes.len() <= max_sealed => bytes,
+            Ok(_) => {
+                self.problem(dir, name, "it is longer than such a file can be");
+                return None;
+            }
+            Err(_) => {
+                self.problem(dir, name, "it cannot be read");
+                return None;
+            }
+        };
+        let hash = *blake3::hash(&bytes).as_bytes();
+        match envelope::open_with(self.device.recipient.expose(), &bytes, max) {
+            Ok(plain) => {
+                if listed.is_some_and(|listed| listed != hash) {
+                    self.problem(dir, name, "it is another file than its device listed");
+                }
+                Some((zeroize::Zeroizing::new(plain), hash))
+            }
+            // A line for us cannot be told from a damaged one; the device's list can.
+            Err(Error::NotFound(_)) if listed.is_some_and(|listed| listed != hash) => {
+                self.problem(dir, name, "an envelope is damaged or incomplete");
+                None
+            }
+            Err(error) => {
+                self.problem(dir, name, words(&error));
+                None
+            }
+        }
+    }
+
+    fn take_batches(&mut self, found: &[Found]) -> Result<()> {
+        let all = found
+            .iter()
+            .flat_map(|f| f.names.iter().map(move |n| (f, *n)));
+        let batches = |name: &Name| matches!(name, Name::Batches(_));
+        let files: Vec<(&Found, Name)> = all.filter(|(_, name)| batches(name)).collect();
+        let total = files.len() as u64;
+        for (done, (from, name)) in (0..).zip(files) {
+            let phase = Phase::TakingUp;
+            (self.progress)(&ExchangeProgress { phase, done, total });
+            let listed = from.marks.as_ref().and_then(|m| m.file(name));
+            if listed.is_some_and(|file| self.held.covers_all(&file.carries)) {
+                continue;
+            }
+            let hash = listed.map(|file| file.hash);
+            let opened = self.open_file(&from.dir, name, BATCHES_BYTES_MAX, hash);
+            if let Some((bytes, _)) = opened {
+                let batches = self.read_batches(&from.dir, name, &bytes);
+                self.receive(batches)?;
+            }
+        }
+        for from in found {
+            let listed = from.marks.iter().flat_map(|m| &m.files);
+            for file in listed.filter(|file| !from.names.contains(&file.name)) {
+                if !self.held.covers_all(&file.carries) {
+                    self.problem(&from.dir, file.name, "it is missing");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self, batches: Vec<VerifiedBatch>) -> Result<()> {
+        if batches.is_empty() {
+            return Ok(());
+        }
+        for batch in &batches {
+            let run = batch.run().batch();
+            self.held.insert(run.chain, run.first, run.last);
+        }
+        let received = self.vault.receive(batches)?;
+        self.count(received);
+        Ok(())
+    }
+
+    /// The batches of a file that are new here and verify. One that does not leaves the others.
+    fn read_batches(&mut self, dir: &str, name: Name, bytes: &[u8]) -> Vec<VerifiedBatch> {
+        let mut batches = Vec::new();
+        let read = split(bytes, &mut |bytes| match SealedBatch::parse(bytes)
+            .and_then(SealedBatch::verify)
+        {
+            Ok(batch) if batch.run().batch().workspace != self.workspace => {
+                self.problem(dir, name, "it has a batch of another workspace");
+            }
+            Ok(batch) => {
+                let run = batch.run().batch();
+                if !self.held.covers(&run.chain, run.first, run.last) {
+                    batches.push(batch);
+                }
+            }
+            Err(error) => self.problem(dir, name, words(&error)),
+        });
+        if let Err(error) = read {
+            self.problem(dir, name, words(&error));
+        }
+        batches
+    }
+
+    /// Takes the keys of current devices; in the end also those of others that prove themselves.
+    fn take_keys(&mut self, found: &mut [Found], last: bool) -> Result<()> {
+        let rows = self.vault.store.read()?;
+        let mut new: HashMap<DataKeyId, DataKey> = HashMap::new();
+        let mut offered: Vec<DataKey> = Vec::new();
+        for from in found.iter_mut() {
+            for keys in from.keys.iter_mut().filter(|keys| !keys.taken) {
+                if !self.is_current(&keys.file.device) {
+                    offered.extend(keys.file.keys.iter().cloned());
+                    continue;
+                }
+                keys.taken = true;
+                let mut contradicts = false;
+                for key in &keys.file.keys {
+                    let known = match new.get(&key.id) {
+                        Some(known) => Some(known.clone()),
+                        None => load_data_key(&rows, &key.id)?,
+                    };
+                    match known {
+                        Some(known) => contradicts |= !same(&known, key),
+                        None => drop(new.insert(key.id, key.clone())),
+                    }
+                }
+                if contradicts {
+                    let what = "a data key contradicts the one that is here";
+                    self.problem(&from.dir, keys.name, what);
+                }
+            }
+        }
+        if last {
+            offered.retain(|key| !new.contains_key(&key.id));
+            for key in keys::proven(&rows, &offered)? {
+                new.insert(key.id, key);
+            }
+        }
+        drop(rows);
+        if new.is_empty() {
+            return Ok(());
+        }
+        self.report.received_keys += new.len() as u64;
+        self.vault.work(|work, _| {
+            new.values().for_each(|key| work.put_data_key(key));
+            Ok(())
+        })
+    }
+
+    /// Keeps the newest marks of each current device.
+    fn keep_marks(&mut self, found: &[Found]) -> Result<()> {
+        let rows = self.vault.store.read()?;
+        let own = self.vault.core.meta.device;
+        let mut newer: Vec<(DeviceKey, PeerMark)> = Vec::new();
+        for marks in found.iter().filter_map(|f| f.marks.as_ref()) {
+            if marks.device == own {
+                if marks.counter > Numbers::load(&rows)?.counter {
+                    self.report.rolled_back.push(own);
+                }
+                continue;
+            }
+            if !self.is_current(&marks.device) {
+                self.report.strangers.push(marks.device);
+                continue;
+            }
+            let row = PeerMark {
+                counter: marks.counter,
+                hlc: marks.hlc.0,
+                replica: marks.replica,
+                held: marks.held.clone(),
+            };
+            let known = PeerMark::load(&rows, &marks.device)?;
+            // By time: a vault that was restored counts from an older number and has less.
+            let is_newer = known
+                .as_ref()
+                .is_none_or(|k| (k.hlc, k.counter) < (row.hlc, row.counter));
+            if known.is_some_and(|k| row.hlc < k.hlc || row.counter < k.counter) {
+                self.report.rolled_back.push(marks.device);
+            }
+            if is_newer {
+                newer.push((marks.device, row));
+            }
+        }
+        drop(rows);
+        if !newer.is_empty() {
+            self.vault.work(|work, _| {
+                for (device, marks) in &newer {
+                    let (key, row) = marks.row(device);
+                    work.txn.put(key, row);
+                }
+                Ok(())
+            })?;
+        }
+        self.list_peers()
+    }
+
+    fn list_peers(&mut self) -> Result<()> {
+        let rows = self.vault.store.read()?;
+        let now = self.vault.env.now_ms();
+        let own = self.vault.core.meta.device;
+        for device in self.vault.core.membership.devices() {
+            if device.key == own {
+                continue;
+            }
+            let marks = PeerMark::load(&rows, &device.key)?;
+            let age = |row: PeerMark| now.saturating_sub(crate::time::Timestamp(row.hlc).ms());
+            self.report.peers.push(PeerMarks {
+                device: device.key,
+                name: device.name.clone(),
+                age_ms: marks.map(age),
+            });
+        }
+        Ok(())
+    }
+}
+
+fn same(a: &DataKey, b: &DataKey) -> bool {
+    *a.key == *b.key && a.patient == b.patient
+}
+
+/// Calls `each` with the batches of a file.
+fn split(bytes: &[u8], each: &mut dyn FnMut(&[u8])) -> Result<()> {
+    let mut r = Reader::new(bytes, BATCHES_BYTES_MAX, "a file of batches is malformed")?;
+    let parts = r.list(64)?;
+    read_label(&mut r)?;
+    if parts != 3 {
+        return Err(r.fault());
+    }
+    for _ in 0..r.list(BATCHES_MAX)? {
+        each(r.bytes(SEALED_BYTES_MAX)?);
+    }
+    r.end()
+}

@@ -1,0 +1,254 @@
+//! Marks: what a device holds, and which of its files hold what. Signed by the device.
+
+use crate::crypto::sign::{self, SigningKey};
+use crate::error::{Error, Result};
+use crate::ids::{ChainId, DeviceKey, ReplicaId, WorkspaceId};
+use crate::ledger::cbor::{Reader, encode};
+use crate::time::Timestamp;
+use crate::vault::exchange::files::Name;
+use crate::vault::marks::Held;
+use minicbor::Encoder;
+use std::convert::Infallible;
+
+/// First in every file: whoever finds one later knows that nothing is promised.
+pub(super) const LABEL: &str = "medsync exchange (provisional)";
+/// Format of the folder's files.
+pub(super) const FORMAT: u32 = 1;
+/// Longest marks, in bytes.
+pub(super) const MARKS_BYTES_MAX: usize = 16 * 1024 * 1024;
+const CONTEXT: &str = "medsync v1 exchange marks";
+const CHAINS_MAX: usize = 65_536;
+const RANGES_MAX: usize = 4096;
+const FILES_MAX: usize = 10_000;
+const WHAT: &str = "marks are malformed";
+
+type Encoded = std::result::Result<(), minicbor::encode::Error<Infallible>>;
+
+/// Writes which commits are held.
+fn write_held(held: &Held, e: &mut Encoder<Vec<u8>>) -> Encoded {
+    // Beyond the limits less is said than is true: a peer sends again what is here already.
+    let chains = held.chains();
+    e.array(chains.len().min(CHAINS_MAX) as u64)?;
+    for (chain, ranges) in chains.take(CHAINS_MAX) {
+        e.array(3)?.encode(chain.author)?.encode(chain.replica)?;
+        e.array(ranges.len().min(RANGES_MAX) as u64)?;
+        for (first, last) in ranges.iter().take(RANGES_MAX) {
+            e.array(2)?.u64(*first)?.u64(*last)?;
+        }
+    }
+    Ok(())
+}
+
+fn read_held(r: &mut Reader<'_>) -> Result<Held> {
+    let mut held = Held::default();
+    for _ in 0..r.list(CHAINS_MAX)? {
+        r.array(3)?;
+        let (author, replica) = (r.value()?, r.value()?);
+        for _ in 0..r.list(RANGES_MAX)? {
+            r.array(2)?;
+            let (first, last): (u64, u64) = (r.value()?, r.value()?);
+            if first == 0 || first > last || i64::try_from(last).is_err() {
+                return Err(r.fault());
+            }
+            held.insert(ChainId { author, replica }, first, last);
+        }
+    }
+    Ok(held)
+}
+
+/// What marks say of one file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct FileMark {
+    pub(super) name: Name,
+    /// BLAKE3 of the file as it lies there.
+    pub(super) hash: [u8; 32],
+    /// For whom it was sealed: [`recipients_mark`].
+    pub(super) recipients: [u8; 32],
+    /// The commits in it.
+    pub(super) carries: Held,
+}
+
+/// What a device says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Marks {
+    pub(super) workspace: WorkspaceId,
+    pub(super) device: DeviceKey,
+    pub(super) replica: ReplicaId,
+    /// Rises with each marks file of the device.
+    pub(super) counter: u64,
+    pub(super) hlc: Timestamp,
+    /// For whom the marks are sealed.
+    pub(super) recipients: [u8; 32],
+    pub(super) held: Held,
+    pub(super) files: Vec<FileMark>,
+}
+
+/// A set of recipients as one hash.
+pub(super) fn recipients_mark(recipients: &[(DeviceKey, [u8; 32])]) -> [u8; 32] {
+    let mut keys: Vec<&[u8; 32]> = recipients.iter().map(|(_, key)| key).collect();
+    keys.sort_unstable();
+    let mut hasher = blake3::Hasher::new_derive_key("medsync v1 exchange recipients");
+    for key in keys {
+        hasher.update(key);
+    }
+    *hasher.finalize().as_bytes()
+}
+
+impl Marks {
+    /// The marks, signed by the device.
+    pub(super) fn sign(&self, key: &SigningKey) -> Vec<u8> {
+        let body = self.body();
+        let signature = key.sign(CONTEXT, &body);
+        encode(|e| e.array(2)?.bytes(&body)?.bytes(&signature)?.ok())
+    }
+
+    fn body(&self) -> Vec<u8> {
+        encode(|e| {
+            e.array(10)?.str(LABEL)?.u32(FORMAT)?;
+            e.encode(self.workspace)?
+                .encode(self.device)?
+                .encode(self.replica)?;
+            e.u64(self.counter)?
+                .i64(self.hlc.0)?
+                .bytes(&self.recipients)?;
+            write_held(&self.held, e)?;
+            e.array(self.files.len().min(FILES_MAX) as u64)?;
+            for file in self.files.iter().take(FILES_MAX) {
+                e.array(4)?.str(&file.name.to_string())?.bytes(&file.hash)?;
+                e.bytes(&file.recipients)?;
+                write_held(&file.carries, e)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Reads marks that the device they name signed.
+    ///
+    /// # Errors
+    /// [`Error::Integrity`] for malformed or forged marks, [`Error::TooNew`] for a newer format.
+    pub(super) fn open(bytes: &[u8]) -> Result<Self> {
+        let mut outer = Reader::new(bytes, MARKS_BYTES_MAX, WHAT)?;
+        outer.array(2)?;
+        let body = outer.bytes(MARKS_BYTES_MAX)?;
+        let signature = outer.fixed()?;
+        outer.end()?;
+        let mut r = Reader::new(body, MARKS_BYTES_MAX, WHAT)?;
+        let parts = r.list(64)?;
+        read_label(&mut r)?;
+        if parts != 10 {
+            return Err(r.fault());
+        }
+        let (workspace, device, replica) = (r.value()?, r.value()?, r.value()?);
+        let device: DeviceKey = device;
+        sign::verify(&device.0, CONTEXT, body, &signature)?;
+        let (counter, hlc, recipients) = (r.value()?, Timestamp(r.value()?), r.fixed()?);
+        let held = read_held(&mut r)?;
+        let mut files = Vec::new();
+        for _ in 0..r.list(FILES_MAX)? {
+            r.array(4)?;
+            let name = Name::parse(r.text(64)?).ok_or_else(|| r.fault())?;
+            let (hash, recipients) = (r.fixed()?, r.fixed()?);
+            let carries = read_held(&mut r)?;
+            files.push(FileMark {
+                name,
+                hash,
+                recipients,
+                carries,
+            });
+        }
+        r.end()?;
+        Ok(Self {
+            workspace,
+            device,
+            replica,
+            counter,
+            hlc,
+            recipients,
+            held,
+            files,
+        })
+    }
+
+    /// What they say of a file.
+    pub(super) fn file(&self, name: Name) -> Option<&FileMark> {
+        self.files.iter().find(|file| file.name == name)
+    }
+}
+
+/// Reads label and format, which begin every file of the folder.
+pub(super) fn read_label(r: &mut Reader<'_>) -> Result<()> {
+    if r.text(64)? != LABEL {
+        return Err(r.fault());
+    }
+    match r.value::<u32>()? {
+        FORMAT => Ok(()),
+        found => Err(Error::TooNew {
+            what: "a file of the exchange folder",
+            found,
+            known: FORMAT,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::AuthorKey;
+    use proptest::prelude::*;
+
+    const CHAIN: ChainId = ChainId {
+        author: AuthorKey([1; 32]),
+        replica: ReplicaId([2; 16]),
+    };
+
+    fn marks(key: &SigningKey) -> Marks {
+        let mut held = Held::default();
+        held.insert(CHAIN, 1, 64);
+        held.insert(CHAIN, 70, 70);
+        let file = FileMark {
+            name: Name::Batches(3),
+            hash: [4; 32],
+            recipients: [5; 32],
+            carries: held.clone(),
+        };
+        Marks {
+            workspace: WorkspaceId([6; 32]),
+            device: DeviceKey(key.public()),
+            replica: ReplicaId([7; 16]),
+            counter: 8,
+            hlc: Timestamp(9),
+            recipients: [5; 32],
+            held,
+            files: vec![file],
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn foreign_bytes_are_refused_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            prop_assert!(Marks::open(&bytes).is_err());
+        }
+    }
+
+    #[test]
+    fn marks_come_back_and_every_changed_bit_is_refused() {
+        let key = SigningKey::from_seed(&[3; 32]);
+        let marks = marks(&key);
+        let bytes = marks.sign(&key);
+        assert_eq!(Marks::open(&bytes), Ok(marks.clone()));
+        for at in 0..bytes.len() * 8 {
+            let mut bad = bytes.clone();
+            bad[at / 8] ^= 1 << (at % 8);
+            assert!(Marks::open(&bad).is_err(), "bit {at}");
+        }
+        let stranger = SigningKey::from_seed(&[4; 32]);
+        assert!(Marks::open(&marks.sign(&stranger)).is_err());
+    }
+
+    #[test]
+    fn the_order_of_recipients_does_not_matter() {
+        let (a, b) = ((DeviceKey([1; 32]), [1; 32]), (DeviceKey([2; 32]), [2; 32]));
+        assert_eq!(recipients_mark(&[a, b]), recipients_mark(&[b, a]));
+        assert_ne!(recipients_mark(&[a, b]), recipients_mark(&[a]));
+    }
+}
