@@ -71,6 +71,15 @@ pub(crate) fn write<T>(global: &Global, job: impl FnOnce(&mut Vault) -> Done<T>)
     Ok(done)
 }
 
+/// Opens the vault to carry what is in it; for a person only where one is named.
+pub(crate) fn carrier(global: &Global) -> Done<Vault> {
+    let mut vault = reader(global)?;
+    if global.author.is_some() || global.pin_file.is_some() {
+        unlock_author(&mut vault, global)?;
+    }
+    Ok(vault)
+}
+
 fn unlock_author(vault: &mut Vault, global: &Global) -> Done {
     let author = match &global.author {
         Some(name) => vault.person_here(name)?,

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod enrol;
+mod exchange;
 mod harness;
 mod import;
 mod people;
