@@ -4,6 +4,7 @@ mod admit;
 mod demo;
 mod edit;
 mod edit_batch;
+mod exchange;
 mod export;
 mod files;
 mod generate;
@@ -49,6 +50,7 @@ pub(crate) fn run(cli: &Cli) -> Done {
         Command::History(args) => history::run(global, args),
         Command::Why(args) => why::run(global, args),
         Command::Review(args) => review::run(global, args),
+        Command::Exchange(args) => exchange::run(global, args),
         Command::Status => status::run(global),
         Command::Verify(args) => verify::run(global, args),
         Command::Passphrase(args) => keys::passphrase(global, args),
