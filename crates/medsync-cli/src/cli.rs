@@ -1,7 +1,10 @@
 //! The command line: what can be typed, and the help that teaches it.
 
+mod members;
+
+pub(crate) use members::{Admit, Init, Join, Passphrase, Person, Recovery, Request, Revoke};
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use medsync_core::ledger::certificate::Role;
 use std::path::PathBuf;
 
 const START: &str = "\
@@ -68,178 +71,37 @@ pub(crate) struct Global {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Make a vault and a workspace of its own
     Init(Init),
-    /// The people of the workspace
     #[command(subcommand)]
     Person(Person),
-    /// Revoke a person or a device
     Revoke(Revoke),
-    /// The policy pack: how each field merges
     #[command(subcommand)]
     Pack(Pack),
-    /// Ask to join a workspace with a new vault
     Request(Request),
-    /// Admit a device and its owner
     Admit(Admit),
-    /// Join the workspace that a grant admits this vault to
     Join(Join),
-    /// Bring FHIR R4 records in
     Import(Import),
-    /// Write records out as FHIR R4
     Export(Export),
-    /// Show one record
     Get(Get),
-    /// List records
     List(List),
-    /// Find records by name or identifier
     Search(Search),
-    /// Change records
     Edit(Edit),
-    /// Write a new record
     New(New),
-    /// Everything that was ever written to a record
     History(History),
-    /// Why a field shows what it shows
     Why(WhyField),
-    /// Decide what only a person may decide
     #[command(subcommand)]
     Review(Review),
+    Exchange(Exchange),
     /// Counts, digests, and what waits
     Status,
-    /// Check every signature, chain and view
     Verify(Verify),
-    /// The vault's passphrase
     #[command(subcommand)]
     Passphrase(Passphrase),
-    /// The words that open the vault if the passphrase is lost
     #[command(subcommand)]
     Recovery(Recovery),
-    /// Print the records of an invented clinic
     Generate(Generate),
-    /// Print completions for a shell
+    Demo(Demo),
     Completions(Completions),
-}
-
-/// Make a vault and a workspace of its own.
-///
-/// The vault's first person holds every role, and the passphrase unlocks their key. Two sets of 24
-/// words are made: the authority's own, which alone can replace lost admins and belong on paper in
-/// a safe; and the recovery words, which open this vault if its passphrase is lost. Each is shown
-/// once, or written to a file that only you may read.
-#[derive(Debug, Args)]
-#[command(after_long_help = "\
-Examples:
-  medsync --vault ward init --workspace 'Clinic North' --person 'Dr. Rao'
-  medsync --vault ward --passphrase-file pw init --words-file authority --recovery-file recovery")]
-pub(crate) struct Init {
-    /// The workspace's name
-    #[arg(long, value_name = "NAME", default_value = "workspace")]
-    pub(crate) workspace: String,
-    /// The first person's name
-    #[arg(long, value_name = "NAME", default_value = "owner")]
-    pub(crate) person: String,
-    #[command(flatten)]
-    pub(crate) device: Device,
-    /// Write the authority's 24 words to this new file
-    #[arg(long, value_name = "FILE")]
-    pub(crate) words_file: Option<PathBuf>,
-    /// Write the vault's 24 recovery words to this new file
-    #[arg(long, value_name = "FILE")]
-    pub(crate) recovery_file: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Device {
-    /// This device's name, as others will see it
-    #[arg(long, value_name = "NAME", default_value = "device")]
-    pub(crate) device: String,
-}
-
-/// The people of the workspace.
-///
-/// Each person's signing key is sealed under their own PIN: nobody signs as someone else.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Person {
-    /// Add a person with a key of their own
-    #[command(after_long_help = "\
-Examples:
-  medsync person add 'Nurse Lima' --role clinician
-  medsync person add 'Dr. Okoro' --role clinician --role reviewer --new-pin-file pin
-  medsync --as 'Nurse Lima' --pin-file pin edit Patient/p1 --set 'active=true'")]
-    Add {
-        /// The person's name
-        name: String,
-        /// What they may do; repeat for several
-        #[arg(long, required = true, value_name = "ROLE")]
-        role: Vec<RoleName>,
-        #[command(flatten)]
-        pin: NewPin,
-    },
-    /// Give a person whose PIN is lost a new key under a new PIN
-    ///
-    /// The old key is revoked; what was signed with it stays theirs. The owner, whose key the
-    /// passphrase opens, gets a PIN of their own this way.
-    ResetPin {
-        /// The person's name
-        name: String,
-        #[command(flatten)]
-        pin: NewPin,
-    },
-    /// List people and devices
-    List,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct NewPin {
-    /// A file with the new PIN; asked for otherwise
-    #[arg(long, value_name = "FILE")]
-    pub(crate) new_pin_file: Option<PathBuf>,
-}
-
-/// Roles, as they are typed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum RoleName {
-    /// Treats patients
-    Clinician,
-    /// Dispenses
-    Pharmacist,
-    /// Decides open questions
-    Reviewer,
-    /// Admits and revokes others
-    Admin,
-    /// A device whose receipts empty outboxes
-    Archive,
-}
-
-impl From<RoleName> for Role {
-    fn from(name: RoleName) -> Self {
-        match name {
-            RoleName::Clinician => Self::Clinician,
-            RoleName::Pharmacist => Self::Pharmacist,
-            RoleName::Reviewer => Self::Reviewer,
-            RoleName::Admin => Self::Admin,
-            RoleName::Archive => Self::Archive,
-        }
-    }
-}
-
-/// Revoke a person or a device.
-///
-/// What a person committed until now stays theirs; what they commit later covers nothing and shows
-/// as unconfirmed. A device receives nothing that is written from now on.
-#[derive(Debug, Args)]
-#[command(after_long_help = "\
-Examples:
-  medsync revoke 'Nurse Lima' --because 'left the clinic'
-  medsync revoke 3fa0c2d1 --because 'tablet stolen'     # the beginning of a key, from person list")]
-pub(crate) struct Revoke {
-    /// A name, or the first 8 or more digits of a key
-    #[arg(value_name = "PERSON|DEVICE")]
-    pub(crate) subject: String,
-    /// Why
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) because: String,
 }
 
 /// The policy pack: how each field merges.
@@ -263,50 +125,6 @@ pub(crate) enum Pack {
         #[arg(long)]
         despite_lint: bool,
     },
-}
-
-/// Ask to join a workspace with a new vault.
-///
-/// Makes the vault in a folder that has none and prints its request, a short text that is no
-/// secret. An admin answers it with `admit`; `join` takes the answer. Asking again prints the same
-/// request.
-#[derive(Debug, Args)]
-#[command(after_long_help = "\
-Examples:
-  medsync --vault tablet request --person 'Nurse Lima' > lima.request    # on the new device
-  medsync --vault ward admit lima.request --role clinician > lima.grant  # by an admin
-  medsync --vault tablet join lima.grant                                 # on the new device")]
-pub(crate) struct Request {
-    /// The new vault's person
-    #[arg(long, value_name = "NAME", default_value = "owner")]
-    pub(crate) person: String,
-    #[command(flatten)]
-    pub(crate) device: Device,
-    /// Write the vault's 24 recovery words to this new file; shown once otherwise
-    #[arg(long, value_name = "FILE")]
-    pub(crate) recovery_file: Option<PathBuf>,
-}
-
-/// Admit a device and its owner.
-///
-/// Prints the grant that lets the device join, which is no secret. Needs the role admin.
-#[derive(Debug, Args)]
-#[command(after_long_help = "\
-Example:
-  medsync --vault ward admit lima.request --role clinician > lima.grant")]
-pub(crate) struct Admit {
-    /// The file that `request` printed; - for standard input
-    pub(crate) request: PathBuf,
-    /// What the device's owner may do; repeat for several
-    #[arg(long, required = true, value_name = "ROLE")]
-    pub(crate) role: Vec<RoleName>,
-}
-
-/// Join the workspace that a grant admits this vault to.
-#[derive(Debug, Args)]
-pub(crate) struct Join {
-    /// The file that `admit` printed; - for standard input
-    pub(crate) grant: PathBuf,
 }
 
 /// Bring FHIR R4 records in.
@@ -552,6 +370,20 @@ pub(crate) struct Choice {
     pub(crate) remove: bool,
 }
 
+/// Meet other vaults over a folder, such as a USB stick.
+///
+/// Takes up what others left there and leaves what they lack, encrypted for the workspace's devices.
+/// Files that cannot be used are named, do not stop the others, and make the exit code 1.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Example:
+  medsync exchange /media/usb/exchange")]
+pub(crate) struct Exchange {
+    /// The folder
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+}
+
 /// Check every signature, chain and view.
 ///
 /// Exit code 5 if anything contradicts itself.
@@ -560,35 +392,6 @@ pub(crate) struct Verify {
     /// Also derive every view again from the ledger, and compare
     #[arg(long)]
     pub(crate) rebuild: bool,
-}
-
-/// The vault's passphrase.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Passphrase {
-    /// Put a new passphrase in place of the old one; quick whatever the vault's size
-    #[command(after_long_help = "\
-Examples:
-  medsync --vault ward passphrase change
-  medsync --vault ward passphrase change --recovery-file words      # the old one is lost")]
-    Change {
-        /// A file with the new passphrase; asked for otherwise
-        #[arg(long, value_name = "FILE")]
-        new_passphrase_file: Option<PathBuf>,
-        /// Open the vault with the 24 recovery words of this file instead of the old passphrase
-        #[arg(long, value_name = "FILE")]
-        recovery_file: Option<PathBuf>,
-    },
-}
-
-/// The words that open the vault if the passphrase is lost.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Recovery {
-    /// Make new words; the old ones open nothing any more
-    New {
-        /// Write them to this new file; shown once otherwise
-        #[arg(long, value_name = "FILE")]
-        words_file: Option<PathBuf>,
-    },
 }
 
 /// Print the records of an invented clinic as NDJSON.
@@ -618,4 +421,26 @@ Example:
 pub(crate) struct Completions {
     /// Which shell
     pub(crate) shell: clap_complete::Shell,
+}
+
+/// See three clinics meet again after three days without a line.
+///
+/// Three vaults are made in a temporary folder and really used: a medicine is stopped in one clinic
+/// while another changes its dose, a diagnosis is contested, the power fails in the middle of an
+/// import, a USB stick goes round, a reviewer decides, and all three end with the same record.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  medsync demo
+  medsync demo --patients 200 --keep three-clinics")]
+pub(crate) struct Demo {
+    /// How many patients each half of the story has, of about a hundred records each
+    #[arg(long, value_name = "N", default_value_t = 40)]
+    pub(crate) patients: u64,
+    /// Which clinic
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Make the vaults in this folder and leave them there
+    #[arg(long, value_name = "DIR")]
+    pub(crate) keep: Option<PathBuf>,
 }

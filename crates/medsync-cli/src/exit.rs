@@ -79,11 +79,8 @@ impl From<Error> for Failure {
 }
 
 impl From<io::Error> for Failure {
-    /// Writing to standard output failed. A reader that has seen enough (`| head`) is no error.
+    /// Writing to standard output failed.
     fn from(error: io::Error) -> Self {
-        if error.kind() == io::ErrorKind::BrokenPipe {
-            return Self::told(FAILED);
-        }
         explain(&Error::io("write the output", &error))
     }
 }
@@ -120,6 +117,11 @@ fn explain(error: &Error) -> Failure {
             format!("{what} has format {found}; this medsync reads up to {known}"),
             "upgrade medsync",
         ),
+        // A reader that has seen enough (`| head`) needs no explanation.
+        Error::Storage {
+            kind: io::ErrorKind::BrokenPipe,
+            ..
+        } => Failure::told(FAILED),
         Error::Storage { what, kind } => Failure::new(
             FAILED,
             format!("the system refused to {what} ({kind:?})"),

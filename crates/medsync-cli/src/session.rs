@@ -6,8 +6,9 @@ use crate::secrets;
 use medsync_core::crypto::Kdf;
 use medsync_core::env::{SharedEnv, SystemEnv};
 use medsync_core::error::Error;
+use medsync_core::ledger::certificate::Role;
 use medsync_core::store::{KEY_FILE, Unlock};
-use medsync_core::vault::Vault;
+use medsync_core::vault::{PersonInfo, Vault};
 use std::path::Path;
 
 /// The machine's clock and entropy.
@@ -61,12 +62,22 @@ pub(crate) fn existing(global: &Global) -> Done<&Path> {
 pub(crate) fn write<T>(global: &Global, job: impl FnOnce(&mut Vault) -> Done<T>) -> Done<T> {
     let mut vault = reader(global)?;
     unlock_author(&mut vault, global)?;
+    warn_unentitled(&vault)?;
     let done = job(&mut vault);
     // Also after a failure: what was committed before it is durable and has to travel.
     let sealed = vault.leave();
     let done = done?;
     sealed?;
     Ok(done)
+}
+
+/// Opens the vault to carry what is in it; for a person only where one is named.
+pub(crate) fn carrier(global: &Global) -> Done<Vault> {
+    let mut vault = reader(global)?;
+    if global.author.is_some() || global.pin_file.is_some() {
+        unlock_author(&mut vault, global)?;
+    }
+    Ok(vault)
 }
 
 fn unlock_author(vault: &mut Vault, global: &Global) -> Done {
@@ -83,4 +94,24 @@ fn unlock_author(vault: &mut Vault, global: &Global) -> Done {
     }
     let pin = secrets::read(global.pin_file.as_deref(), "PIN", "--pin-file")?;
     Ok(vault.unlock(&author, Some(pin.as_bytes()))?)
+}
+
+/// Says so where what is written now will show as unconfirmed. Authority never blocks entry.
+fn warn_unentitled(vault: &Vault) -> Done {
+    if vault.workspace().is_none() {
+        return Ok(());
+    }
+    let entitled = |p: &PersonInfo| !p.revoked && p.roles.iter().any(|r| *r != Role::Archive);
+    let author = vault.author();
+    if !vault
+        .people()?
+        .iter()
+        .any(|p| Some(p.key) == author && entitled(p))
+    {
+        eprintln!(
+            "medsync: this person's key was revoked or never certified; what they write is kept \
+             and shows as unconfirmed"
+        );
+    }
+    Ok(())
 }

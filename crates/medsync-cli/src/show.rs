@@ -1,7 +1,7 @@
 //! What people and scripts read: tables, times, JSON.
 
 use crate::exit::Done;
-use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
+use comfy_table::{Attribute, Cell, Color, ColumnConstraint, ContentArrangement, Table, presets};
 use medsync_core::ids::RecordId;
 use medsync_core::model::json::Json;
 use medsync_core::model::pack::Risk;
@@ -10,6 +10,9 @@ use std::io::{self, IsTerminal as _, Write as _};
 
 /// Longest value in a table, in characters.
 const VALUE_CHARS: usize = 120;
+
+/// Narrowest table, in columns of the terminal.
+const WIDTH_MIN: u16 = 80;
 
 /// Prints lines to standard output.
 pub(crate) fn line(text: impl AsRef<str>) -> Done {
@@ -62,6 +65,10 @@ pub(crate) fn table(head: &[&str]) -> Table {
     table.load_style(presets::NOTHING);
     if io::stdout().is_terminal() {
         table.set_content_arrangement(ContentArrangement::Dynamic);
+        // A terminal that does not know its width says 0.
+        if table.width().is_none_or(|columns| columns < WIDTH_MIN) {
+            table.set_width(WIDTH_MIN);
+        }
     }
     let bold = colours();
     table.set_header(head.iter().map(|name| match bold {
@@ -71,10 +78,25 @@ pub(crate) fn table(head: &[&str]) -> Table {
     table
 }
 
+/// A table of names and values.
+pub(crate) fn pairs<const N: usize>(rows: [(&str, String); N]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    for (name, value) in rows {
+        table.add_row([name.to_owned(), value]);
+    }
+    table
+}
+
 /// Prints a table, or says that it is empty.
 pub(crate) fn print(table: &Table, if_empty: &str) -> Done {
     if table.is_empty() {
         return line(if_empty);
+    }
+    let mut table = table.clone();
+    // The first column names things: broken over lines nobody could copy it.
+    if let Some(names) = table.column_mut(0) {
+        names.set_constraint(ColumnConstraint::ContentWidth);
     }
     line(table.trim_fmt())
 }

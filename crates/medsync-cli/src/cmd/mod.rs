@@ -1,8 +1,10 @@
 //! The commands, one verb each.
 
 mod admit;
+mod demo;
 mod edit;
 mod edit_batch;
+mod exchange;
 mod export;
 mod files;
 mod generate;
@@ -48,11 +50,13 @@ pub(crate) fn run(cli: &Cli) -> Done {
         Command::History(args) => history::run(global, args),
         Command::Why(args) => why::run(global, args),
         Command::Review(args) => review::run(global, args),
+        Command::Exchange(args) => exchange::run(global, args),
         Command::Status => status::run(global),
         Command::Verify(args) => verify::run(global, args),
         Command::Passphrase(args) => keys::passphrase(global, args),
         Command::Recovery(args) => keys::recovery(global, args),
         Command::Generate(args) => generate::run(args),
+        Command::Demo(args) => demo::run(global, args),
         Command::Completions(args) => {
             let mut script = Vec::new();
             clap_complete::generate(args.shell, &mut Cli::command(), "medsync", &mut script);

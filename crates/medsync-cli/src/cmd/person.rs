@@ -9,14 +9,20 @@ use medsync_core::ledger::certificate::Role;
 use medsync_core::model::json::Json;
 use medsync_core::vault::{PersonInfo, Vault};
 
+const OWNER_OPEN: &str = "Whoever has the vault's passphrase still acts as its owner; \
+                          medsync person reset-pin gives the owner a PIN too.";
+
 pub(super) fn run(global: &Global, command: &Person) -> Done {
     match command {
         Person::Add { name, role, pin } => {
             let roles: Vec<Role> = role.iter().map(|role| (*role).into()).collect();
             let file = pin.new_pin_file.as_deref();
-            let key = session::write(global, |vault| {
+            let (key, owner_open) = session::write(global, |vault| {
                 let pin = secrets::read_new(file, "PIN", "--new-pin-file")?;
-                Ok(vault.add_person(name, &roles, pin.as_bytes(), session::kdf()?)?)
+                let key = vault.add_person(name, &roles, pin.as_bytes(), session::kdf()?)?;
+                let owner = vault.owner();
+                let by_passphrase = |p: &PersonInfo| p.key == owner && p.here == Some(false);
+                Ok((key, vault.people()?.iter().any(by_passphrase)))
             })?;
             if global.json {
                 return show::json(&show::object([
@@ -26,10 +32,10 @@ pub(super) fn run(global: &Global, command: &Person) -> Done {
             }
             let name = show::clean(name);
             show::line(format!("{name} acts with --as '{name}' and their PIN."))?;
-            show::line(
-                "Whoever has the vault's passphrase still acts as its owner; \
-                 `medsync person reset-pin` gives the owner a PIN too.",
-            )
+            match owner_open {
+                true => show::line(OWNER_OPEN),
+                false => Ok(()),
+            }
         }
         Person::ResetPin { name, pin } => {
             let file = pin.new_pin_file.as_deref();

@@ -70,8 +70,7 @@ fn print(vault: &Vault, status: &Status) -> Done {
         None => "none yet: medsync request, then medsync join".to_owned(),
     };
     let (pack, version, _) = &status.pack;
-    let mut table = show::table(&["", ""]);
-    let rows = [
+    let table = show::pairs([
         ("workspace", workspace),
         ("this replica", vault.replica().to_string()),
         ("records", status.records.to_string()),
@@ -84,10 +83,7 @@ fn print(vault: &Vault, status: &Status) -> Done {
         ("pack", format!("{pack} {version}")),
         ("ledger digest", status.ledger_digest.clone()),
         ("state digest", status.state_digest.clone()),
-    ];
-    for (name, value) in rows {
-        table.add_row([name.to_owned(), value]);
-    }
+    ]);
     show::print(&table, "")?;
     for (author, commits) in waiting(status) {
         let author = show::clean(&author);

@@ -30,7 +30,7 @@ const COMMIT_RESOURCES: usize = 32;
 /// Commits that are prepared together, beside the writing of those before them.
 const BATCH_COMMITS: usize = 16;
 /// Rows of one fsync, in bytes: the more, the fewer pages are written twice.
-const FSYNC_BYTES: usize = 24 << 20;
+const FSYNC_BYTES: usize = 8 << 20;
 
 /// What is imported together.
 #[derive(Debug, Clone)]

@@ -1,0 +1,194 @@
+//! A folder with vaults, and the command run on them.
+
+use serde_json::Value;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// A value that must never be told.
+pub(crate) const CANARY: &str = "CANARY-7391";
+
+pub(crate) const PATIENT: &str = r#"{"resourceType":"Patient","id":"p1","active":true,
+    "birthDate":"1984-02-29","name":[{"family":"Devi","given":["Asha"]}],
+    "identifier":[{"system":"urn:mrn","value":"MRN-17"}],
+    "telecom":[{"system":"phone","value":"555-0100"}]}"#;
+
+pub(crate) const REQUEST: &str = r#"{"resourceType":"MedicationRequest","id":"m1",
+    "status":"active","intent":"order","subject":{"reference":"Patient/p1"},
+    "medicationCodeableConcept":{"text":"Metformin 500 mg"}}"#;
+
+/// A folder of its own for one test.
+pub(crate) struct World {
+    dir: tempfile::TempDir,
+}
+
+/// What a run printed, and how it ended.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl World {
+    /// A folder with the vault `ward` of Dr. Rao.
+    pub(crate) fn new() -> Self {
+        let world = Self::empty();
+        world
+            .ward(&["init", "--workspace", "North", "--person", "Dr. Rao"])
+            .done();
+        world
+    }
+
+    /// As `new`, with a patient and a prescription.
+    pub(crate) fn with_records() -> Self {
+        let world = Self::new();
+        world.file("p.json", PATIENT);
+        world.file("m.json", REQUEST);
+        world.ward(&["import", "p.json", "m.json"]).done();
+        world
+    }
+
+    /// A folder without a vault.
+    pub(crate) fn empty() -> Self {
+        let world = Self {
+            dir: tempfile::tempdir().expect("a folder"),
+        };
+        world.file("pw", "correct horse\n");
+        world
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(crate) fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, text).expect("a file");
+        path
+    }
+
+    pub(crate) fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).expect("a text file")
+    }
+
+    /// The command, in this folder, knowing nothing but the floor of the costs.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_medsync"));
+        command
+            .current_dir(self.dir.path())
+            .env_clear()
+            .env("MEDSYNC_KDF", "floor")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs the command as it is typed.
+    pub(crate) fn run<S: AsRef<OsStr>>(&self, args: &[S]) -> Ran {
+        Ran::of(self.command().args(args).output().expect("a run"))
+    }
+
+    /// Runs it on a vault whose passphrase is in `pw`.
+    pub(crate) fn on(&self, vault: &str, args: &[&str]) -> Ran {
+        self.run(&[&["--vault", vault, "--passphrase-file", "pw"], args].concat())
+    }
+
+    pub(crate) fn ward(&self, args: &[&str]) -> Ran {
+        self.on("ward", args)
+    }
+
+    /// As `ward`, with JSON.
+    pub(crate) fn json(&self, args: &[&str]) -> Value {
+        self.ward(&[args, &["--json"]].concat()).done().json()
+    }
+
+    /// Adds a person whose PIN is in a file of their name.
+    pub(crate) fn person(&self, name: &str, role: &str) {
+        self.file(name, &format!("pin of {name}\n"));
+        self.ward(&[
+            "person",
+            "add",
+            name,
+            "--role",
+            role,
+            "--new-pin-file",
+            name,
+        ])
+        .done();
+    }
+
+    /// Runs it on the ward as that person.
+    pub(crate) fn as_person(&self, name: &str, args: &[&str]) -> Ran {
+        self.ward(&[&["--as", name, "--pin-file", name], args].concat())
+    }
+
+    /// The version of a record.
+    pub(crate) fn version(&self, record: &str) -> String {
+        let ids = self.json(&["get", record])["version"].to_string();
+        assert!(ids.len() > 64, "{ids}");
+        ids
+    }
+
+    /// Writes two birth dates, neither in sight of the other; returns the question's name.
+    pub(crate) fn contest(&self) -> String {
+        let at = self.version("Patient/p1");
+        let set = |date: &str| format!("birthDate=\"{date}\"");
+        let edit = ["edit", "Patient/p1", "--at", &at, "--set"];
+        for date in ["1985-01-01", "1986-01-01"] {
+            self.ward(&[&edit[..], &[&set(date)]].concat()).done();
+        }
+        let rows = self.json(&["review", "list"]);
+        rows[0]["id"].as_str().expect("a question").to_owned()
+    }
+}
+
+impl Ran {
+    pub(crate) fn of(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+        Self {
+            code: output.status.code().expect("no signal"),
+            out: text(output.stdout),
+            err: text(output.stderr),
+        }
+    }
+
+    /// It must have worked.
+    #[track_caller]
+    pub(crate) fn done(self) -> Self {
+        assert_eq!(self.code, 0, "{self:?}");
+        self
+    }
+
+    /// It must have ended with this code, and said something and what to do.
+    #[track_caller]
+    pub(crate) fn fails(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "{self:?}");
+        assert!(self.err.contains("hint"), "{self:?}");
+        self
+    }
+
+    #[track_caller]
+    pub(crate) fn says(self, text: &str) -> Self {
+        assert!(self.out.contains(text), "{text}: {self:?}");
+        self
+    }
+
+    #[track_caller]
+    pub(crate) fn warns(self, text: &str) -> Self {
+        assert!(self.err.contains(text), "{text}: {self:?}");
+        self
+    }
+
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.out).expect("JSON")
+    }
+}
+
+/// Whether a folder that forbids writing stops this user; nothing stops root.
+#[cfg(unix)]
+pub(crate) fn forbids(dir: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o555)).expect("a folder");
+    std::fs::write(dir.join("probe"), "").is_err()
+}

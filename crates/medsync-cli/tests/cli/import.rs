@@ -1,0 +1,127 @@
+//! Bringing records in.
+
+use crate::harness::{PATIENT, Ran, World};
+use std::io::Write as _;
+use std::process::Stdio;
+
+#[test]
+fn the_same_file_again_changes_nothing_and_a_newer_one_only_the_difference() {
+    let world = World::with_records();
+    let again = world.json(&["import", "p.json", "m.json"]);
+    assert_eq!(
+        (&again["unchanged"], &again["imported"]),
+        (&2.into(), &0.into())
+    );
+    world.file("p2.json", &PATIENT.replace("555-0100", "555-0199"));
+    let newer = world.json(&["import", "p2.json"]);
+    assert_eq!(newer["updated"], 1);
+    let record = world.json(&["get", "Patient/p1"]);
+    assert_eq!(record["record"]["telecom"][0]["value"], "555-0199");
+}
+
+#[test]
+fn last_months_file_does_not_revert_yesterdays_edit() {
+    let world = World::with_records();
+    world
+        .ward(&["edit", "Patient/p1", "--set", "birthDate=\"1985-01-01\""])
+        .done();
+    world.ward(&["import", "p.json"]).done();
+    assert_eq!(
+        world.json(&["get", "Patient/p1"])["record"]["birthDate"],
+        "1985-01-01"
+    );
+}
+
+#[test]
+fn what_cannot_be_kept_is_named_by_file_line_and_reason_and_does_not_stop_the_rest() {
+    let world = World::new();
+    std::fs::create_dir(world.path("in")).expect("a folder");
+    world.file(
+        "in/a.ndjson",
+        "{\"resourceType\":\"Patient\",\"id\":\"a\",\"active\":true}\nnot json\n\
+         {\"resourceType\":\"Patient\",\"active\":true}\n\
+         {\"resourceType\":\"Patient\",\"id\":\"empty\"}\n\
+         {\"resourceType\":\"Patient\",\"id\":\"b\",\"active\":true}\n",
+    );
+    world.file("in/b.json", "[]");
+    let ran = world.ward(&["import", "in", "none.ndjson", "--json"]);
+    assert_eq!(ran.code, 1);
+    let report = ran.json();
+    assert_eq!(report["imported"], 2);
+    let places: Vec<(String, u64)> = report["rejected"]
+        .as_array()
+        .expect("rejected")
+        .iter()
+        .map(|row| {
+            assert!(!row["reason"].as_str().expect("a reason").is_empty());
+            let source = row["source"].as_str().expect("a source").replace('\\', "/");
+            (source, row["line"].as_u64().expect("a line"))
+        })
+        .collect();
+    let expected = [
+        ("in/a.ndjson", 2),
+        ("in/a.ndjson", 3),
+        ("in/a.ndjson", 4),
+        ("in/b.json", 1),
+    ];
+    let mut expected: Vec<(String, u64)> = expected
+        .iter()
+        .map(|(name, line)| ((*name).to_owned(), *line))
+        .collect();
+    expected.push(("none.ndjson".to_owned(), 0));
+    assert_eq!(places, expected);
+    let told = world.ward(&["import", "in"]);
+    assert_eq!(told.code, 1);
+    told.warns("a.ndjson:2: not valid JSON")
+        .says("2 unchanged, 4 rejected");
+}
+
+#[test]
+fn a_transaction_is_all_or_nothing_unless_asked_otherwise() {
+    let world = World::new();
+    world.file(
+        "t.json",
+        r#"{"resourceType":"Bundle","type":"transaction","entry":[
+            {"resource":{"resourceType":"Patient","id":"a","active":true},
+             "request":{"method":"PUT","url":"Patient/a"}},
+            {"resource":{"resourceType":"Patient","id":"b","active":true},
+             "request":{"method":"DELETE","url":"Patient/b"}}]}"#,
+    );
+    let strict = world.ward(&["import", "t.json"]);
+    assert_eq!(strict.code, 1);
+    strict.says("0 new");
+    world.ward(&["get", "Patient/a"]).fails(3);
+    world.ward(&["import", "--lenient", "t.json"]).says("1 new");
+    world.ward(&["get", "Patient/a"]).done();
+}
+
+#[test]
+fn standard_input_is_a_source_too() {
+    let world = World::new();
+    let mut command = world.command();
+    command.args(["--vault", "ward", "--passphrase-file", "pw", "import", "-"]);
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut run = command.spawn().expect("a run");
+    let mut input = run.stdin.take().expect("piped");
+    input.write_all(PATIENT.as_bytes()).expect("open");
+    drop(input);
+    Ran::of(run.wait_with_output().expect("a run"))
+        .done()
+        .says("1 new");
+}
+
+#[test]
+fn each_source_is_compared_with_itself() {
+    let world = World::with_records();
+    world.file("other.json", &PATIENT.replace("1984-02-29", "1984-03-01"));
+    world
+        .ward(&["import", "--source", "registry", "other.json"])
+        .done();
+    let open = world.json(&["get", "Patient/p1"]);
+    assert_eq!(open["contested"][0]["field"], "birthDate");
+    let again = world.json(&["import", "p.json"]);
+    assert_eq!(again["unchanged"], 1);
+}

@@ -1,0 +1,11 @@
+//! Drives the built command as people and scripts do.
+
+mod bad_input;
+mod enrol;
+mod exchange;
+mod harness;
+mod import;
+mod people;
+mod records;
+mod review;
+mod vaults;

@@ -1,0 +1,164 @@
+//! People, their PINs and their roles.
+
+use crate::harness::World;
+
+#[test]
+fn a_person_acts_with_their_own_pin_and_with_nobody_elses() {
+    let world = World::with_records();
+    world.person("lima", "clinician");
+    world.person("okoro", "reviewer");
+    let edit = ["edit", "Patient/p1", "--set", "active=false"];
+    world.as_person("lima", &edit).done();
+    world
+        .ward(&[&["--as", "lima", "--pin-file", "okoro"], &edit[..]].concat())
+        .fails(4);
+    world
+        .ward(&[&["--as", "lima"], &edit[..]].concat())
+        .fails(4)
+        .warns("--pin-file");
+    world
+        .ward(&[&["--as", "nobody"], &edit[..]].concat())
+        .fails(3);
+    let events = world.json(&["history", "Patient/p1", "active"]);
+    assert_eq!(events[1]["author"], "lima");
+}
+
+#[test]
+fn only_an_admin_adds_people_and_no_name_stands_twice() {
+    let world = World::new();
+    world.person("lima", "clinician");
+    world.file("pin", "1");
+    let add = [
+        "person",
+        "add",
+        "eve",
+        "--role",
+        "admin",
+        "--new-pin-file",
+        "pin",
+    ];
+    world.as_person("lima", &add).fails(1).warns("admin");
+    world
+        .ward(&[
+            "person",
+            "add",
+            "lima",
+            "--role",
+            "admin",
+            "--new-pin-file",
+            "pin",
+        ])
+        .fails(1);
+    world
+        .ward(&["person", "add", "eve", "--new-pin-file", "pin"])
+        .fails(2);
+    world
+        .ward(&[
+            "person",
+            "add",
+            "eve",
+            "--role",
+            "king",
+            "--new-pin-file",
+            "pin",
+        ])
+        .fails(2);
+}
+
+#[test]
+fn a_reset_pin_replaces_the_lost_one_for_others_and_for_the_owner() {
+    let world = World::with_records();
+    world.person("lima", "clinician");
+    world.file("new", "new pin");
+    let edit = ["edit", "Patient/p1", "--set", "active=false"];
+    world
+        .ward(&["person", "reset-pin", "lima", "--new-pin-file", "new"])
+        .done();
+    world.as_person("lima", &edit).fails(4);
+    world
+        .ward(&[&["--as", "lima", "--pin-file", "new"], &edit[..]].concat())
+        .done();
+    world
+        .ward(&["person", "reset-pin", "Dr. Rao", "--new-pin-file", "new"])
+        .done();
+    world
+        .ward(&["edit", "Patient/p1", "--set", "active=true"])
+        .fails(4);
+    world
+        .ward(&[
+            "--pin-file",
+            "new",
+            "edit",
+            "Patient/p1",
+            "--set",
+            "active=true",
+        ])
+        .done();
+    let status = world.json(&["status"]);
+    assert_eq!(
+        status["waiting"].as_array().map(Vec::len),
+        Some(0),
+        "{status}"
+    );
+    assert_eq!(world.json(&["verify", "--rebuild"])["sound"], true);
+}
+
+#[test]
+fn who_is_revoked_can_write_but_is_told_that_it_shows_as_unconfirmed() {
+    let world = World::with_records();
+    world.person("lima", "clinician");
+    world
+        .ward(&["revoke", "nobody", "--because", "left"])
+        .fails(3);
+    world
+        .ward(&["revoke", "Dr. Rao", "--because", "left"])
+        .fails(1);
+    world.ward(&["revoke", "lima", "--because", "left"]).done();
+    let edit = ["edit", "Patient/p1", "--set", "birthDate=\"1990-01-01\""];
+    world.as_person("lima", &edit).done().warns("unconfirmed");
+    let record = world.json(&["get", "Patient/p1"]);
+    assert_eq!(record["record"]["birthDate"], "1984-02-29");
+    let people = world.json(&["person", "list"]);
+    let lima = people["people"]
+        .as_array()
+        .expect("people")
+        .iter()
+        .find(|p| p["name"] == "lima");
+    assert_eq!(lima.expect("lima")["revoked"], true);
+    world.ward(&["person", "list"]).done().says("revoked");
+}
+
+#[test]
+fn a_device_is_revoked_by_the_beginning_of_its_key() {
+    let world = World::new();
+    world
+        .on(
+            "tablet",
+            &["request", "--person", "lima", "--recovery-file", "w"],
+        )
+        .done();
+    let request = world.on("tablet", &["request"]).done();
+    world.file("request", &request.out);
+    world
+        .ward(&["admit", "request", "--role", "clinician"])
+        .done();
+    let people = world.json(&["person", "list"]);
+    let devices = people["devices"].as_array().expect("devices");
+    assert_eq!(devices.len(), 2);
+    let other = devices
+        .iter()
+        .find(|d| d["this"] == false)
+        .expect("the tablet");
+    let key = other["key"].as_str().expect("a key");
+    let beginning: String = key.chars().take(8).collect();
+    // Both devices are called `device`.
+    world
+        .ward(&["revoke", "device", "--because", "stolen"])
+        .fails(1)
+        .warns("several");
+    world
+        .ward(&["revoke", &beginning, "--because", "stolen"])
+        .done();
+    let left = world.json(&["person", "list"]);
+    assert_eq!(left["devices"].as_array().map(Vec::len), Some(1));
+}

@@ -1,0 +1,131 @@
+//! Deciding what only a person may decide.
+
+use crate::harness::World;
+
+#[test]
+fn a_question_is_listed_shown_and_decided_once() {
+    let world = World::with_records();
+    let id = world.contest();
+    let row = &world.json(&["review", "list"])[0];
+    assert_eq!(row["record"], "Patient/p1");
+    assert_eq!(row["field"], "birthDate");
+    assert!(row["risk"].is_string() && row["due"].is_string() && row["age_s"].is_u64());
+    assert_eq!(row["candidates"].as_array().map(Vec::len), Some(2));
+    world.ward(&["review", "list"]).done().says(&id);
+    world
+        .ward(&["review", "show", &id])
+        .done()
+        .says("1986-01-01");
+    let resolve = [
+        "review",
+        "resolve",
+        &id,
+        "--keep",
+        "1",
+        "--because",
+        "passport",
+    ];
+    world.ward(&resolve).done();
+    assert_eq!(
+        world.json(&["get", "Patient/p1"])["record"]["birthDate"],
+        "1986-01-01"
+    );
+    world.ward(&resolve).fails(3);
+    world
+        .ward(&["why", "Patient/p1", "birthDate"])
+        .done()
+        .says("passport");
+    world
+        .ward(&["review", "list"])
+        .done()
+        .says("No question is open");
+}
+
+#[test]
+fn another_value_or_none_can_stand_too() {
+    let world = World::with_records();
+    let id = world.contest();
+    let resolve = ["review", "resolve", &id, "--because", "asked"];
+    world
+        .ward(&[&resolve[..], &["--value", "1987"]].concat())
+        .done();
+    assert_eq!(
+        world.json(&["get", "Patient/p1"])["record"]["birthDate"],
+        1987
+    );
+    let id = world.contest();
+    let resolve = ["review", "resolve", &id, "--because", "nobody knows"];
+    world.ward(&[&resolve[..], &["--remove"]].concat()).done();
+    assert!(world.json(&["get", "Patient/p1"])["record"]["birthDate"].is_null());
+}
+
+#[test]
+fn who_is_no_reviewer_decides_nothing() {
+    let world = World::with_records();
+    world.person("lima", "clinician");
+    let id = world.contest();
+    let resolve = ["review", "resolve", &id, "--keep", "0", "--because", "sure"];
+    world.as_person("lima", &resolve).fails(1).warns("reviewer");
+    assert_eq!(world.json(&["review", "list"])[0]["id"], id.as_str());
+}
+
+#[test]
+fn a_decision_names_one_choice_a_candidate_that_exists_and_a_reason() {
+    let world = World::with_records();
+    let id = world.contest();
+    let resolve = ["review", "resolve", &id];
+    let fails = |more: &[&str], code: i32| {
+        world.ward(&[&resolve[..], more].concat()).fails(code);
+    };
+    fails(&["--because", "x"], 2);
+    fails(&["--keep", "0"], 2);
+    fails(&["--keep", "0", "--remove", "--because", "x"], 2);
+    fails(&["--keep", "7", "--because", "x"], 1);
+    fails(&["--keep", "0", "--because", " "], 1);
+    fails(&["--value", "{", "--because", "x"], 2);
+    world.ward(&["review", "show", "000000000000"]).fails(3);
+}
+
+#[test]
+fn a_decision_on_what_was_read_before_a_change_is_refused() {
+    let world = World::with_records();
+    let id = world.contest();
+    let at = world.json(&["review", "show", &id])["version"].to_string();
+    world
+        .ward(&["edit", "Patient/p1", "--set", "active=false"])
+        .done();
+    let resolve = [
+        "review",
+        "resolve",
+        &id,
+        "--keep",
+        "0",
+        "--because",
+        "x",
+        "--at",
+        &at,
+    ];
+    world.ward(&resolve).fails(1).warns("changed");
+}
+
+#[test]
+fn findings_are_listed_beside_questions_and_marked() {
+    let world = World::with_records();
+    let twin = crate::harness::PATIENT.replace("\"p1\"", "\"p2\"");
+    world.file("twin.json", &twin);
+    world.ward(&["import", "twin.json"]).done();
+    let rows = world.json(&["review", "list"]);
+    let finding = rows
+        .as_array()
+        .expect("rows")
+        .iter()
+        .find(|row| row["finding"] == true);
+    let finding = finding.expect("one identifier on two patients");
+    assert_eq!(finding["records"].as_array().map(Vec::len), Some(2));
+    let id = finding["id"].as_str().expect("an id");
+    world
+        .ward(&["review", "show", id])
+        .done()
+        .says("Patient/p2");
+    world.ward(&["review", "list"]).done().says("Findings");
+}
