@@ -18,6 +18,8 @@ mod incoming;
 mod keys;
 mod manifest;
 mod outgoing;
+#[cfg(test)]
+mod tests;
 
 pub use files::{Disk, ENTRIES_MAX, Folder, ROOT};
 

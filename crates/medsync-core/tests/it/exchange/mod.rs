@@ -6,7 +6,7 @@ mod membership;
 use medsync_core::crypto::{Kdf, Suite};
 use medsync_core::env::SystemEnv;
 use medsync_core::error::Result;
-use medsync_core::ids::RecordId;
+use medsync_core::ids::{RecordId, hex};
 use medsync_core::ledger::certificate::Role;
 use medsync_core::model::json::Json;
 use medsync_core::model::pack::PolicyPack;
@@ -100,11 +100,10 @@ impl World {
 
     /// The folder of a device in the exchange folder.
     fn dir_of(&self, no: usize) -> PathBuf {
-        let key = self.vaults[no].device_key().to_string();
+        let key = self.vaults[no].device_key();
         let (workspace, _) = self.vaults[no].workspace().expect("a workspace");
-        let workspace = workspace.to_string();
         let dir = self.folder.join("medsync-exchange");
-        dir.join(&workspace[..16]).join(&key[..16])
+        dir.join(hex(&workspace.0[..8])).join(hex(&key.0[..8]))
     }
 }
 

@@ -1,0 +1,135 @@
+//! What only a hostile device would write.
+
+use super::files::{device_dir, workspace_dir};
+use super::keys::{self, KeyFile};
+use super::manifest::Marks;
+use crate::crypto::envelope::{open_with, seal_to};
+use crate::crypto::key::Secret;
+use crate::crypto::sign::SigningKey;
+use crate::crypto::{Kdf, Suite};
+use crate::env::SystemEnv;
+use crate::ids::{DeviceKey, RecordId};
+use crate::ledger::certificate::Role;
+use crate::model::json::Json;
+use crate::model::pack::PolicyPack;
+use crate::vault::core::DataKey;
+use crate::vault::{ExchangeReport, NewVault, Vault};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const PACK: &str = r#"{"format": 1, "name": "test", "version": 1, "kinds": {}}"#;
+
+fn exchange(vault: &mut Vault, dir: &Path) -> ExchangeReport {
+    vault.exchange(dir, &mut |_| {}).expect("exchanges")
+}
+
+/// Two vaults; the second wrote a record, which lies in the folder.
+fn two(home: &Path) -> (Vault, Vault, PathBuf) {
+    let new = NewVault {
+        passphrase: "correct horse",
+        suite: Suite::default(),
+        kdf: Kdf::for_tests(),
+        person: "Asha",
+        device: "tablet",
+    };
+    let pack = PolicyPack::from_json(PACK.as_bytes()).expect("a pack");
+    let env = SystemEnv::shared;
+    let ours = Vault::create(&home.join("a"), env(), &new, "Ward", &pack);
+    let mut ours = ours.expect("a vault").vault;
+    let theirs = Vault::create_alone(&home.join("b"), env(), &new);
+    let mut theirs = theirs.expect("a vault").vault;
+    let request = theirs.request().expect("a request");
+    let grant = ours.admit(&request, &[Role::Clinician]).expect("a grant");
+    theirs.join(&grant).expect("joins");
+    let stick = home.join("stick");
+    fs::create_dir(&stick).expect("a folder");
+    exchange(&mut ours, &stick);
+    exchange(&mut theirs, &stick);
+    let mut draft = theirs.draft(&record()).expect("a draft");
+    draft.set("note", Json::parse(br#""seen""#).expect("json"));
+    theirs.commit(vec![draft]).expect("commits");
+    exchange(&mut theirs, &stick);
+    (ours, theirs, stick)
+}
+
+fn record() -> RecordId {
+    "Observation/o1".parse().expect("a name")
+}
+
+fn dir_of(vault: &Vault, stick: &Path, device: &DeviceKey) -> PathBuf {
+    let workspace = vault.workspace().expect("a workspace").0;
+    stick
+        .join(workspace_dir(&workspace))
+        .join(device_dir(device))
+}
+
+#[test]
+fn a_strangers_wrong_key_never_takes_the_place_of_the_true_one() {
+    let home = tempfile::tempdir().expect("a folder");
+    let (mut ours, theirs, stick) = two(home.path());
+    let theirs_dir = dir_of(&ours, &stick, &theirs.device_key());
+    let true_file = theirs_dir.join("keys-000001.age");
+    let kept = fs::read(&true_file).expect("a file of keys");
+    fs::remove_file(&true_file).expect("removes");
+    // The stranger knows the id of the key, and for whom files are sealed.
+    let stranger = SigningKey::generate(&SystemEnv);
+    let known = keys::all(&theirs.store.read().expect("reads")).expect("keys");
+    let wrong = |key: DataKey| DataKey {
+        key: Arc::new(Secret::random(&SystemEnv)),
+        ..key
+    };
+    let file = KeyFile {
+        workspace: ours.workspace().expect("a workspace").0,
+        device: DeviceKey(stranger.public()),
+        keys: known.into_iter().map(wrong).collect(),
+    };
+    let recipient = ours.device().expect("keys").public_recipient();
+    let sealed = seal_to(&[recipient], &file.sign(&stranger)).expect("seals");
+    let dir = dir_of(&ours, &stick, &file.device);
+    fs::create_dir_all(&dir).expect("a folder");
+    fs::write(dir.join("keys-000001.age"), sealed).expect("writes");
+    let report = exchange(&mut ours, &stick);
+    assert_eq!(report.received_keys, 0);
+    assert!(report.received.pending > 0 && report.received.quarantined == 0);
+    fs::write(&true_file, kept).expect("writes");
+    let report = exchange(&mut ours, &stick);
+    assert!(report.received_keys > 0 && report.received.pending == 0);
+    assert!(ours.read(&record()).expect("reads").is_some());
+}
+
+#[test]
+fn marks_of_another_device_or_a_stranger_suppress_nothing() {
+    let home = tempfile::tempdir().expect("a folder");
+    let (mut ours, theirs, stick) = two(home.path());
+    let recipient = ours.device().expect("keys").public_recipient();
+    let secret = ours.device().expect("keys").recipient;
+    let marks = dir_of(&ours, &stick, &theirs.device_key()).join("marks.age");
+    let sealed = fs::read(&marks).expect("marks");
+    let plain = open_with(secret.expose(), &sealed, 1 << 20).expect("opens");
+    let stranger = SigningKey::generate(&SystemEnv);
+    // As if the other device had everything that we are about to write.
+    let mut forged = Marks::open(&plain).expect("marks");
+    let id = crate::ids::ChainId {
+        author: ours.author().expect("an author"),
+        replica: ours.replica(),
+    };
+    forged.held.insert(id, 1, 1000);
+    forged.hlc = forged.hlc.next();
+    forged.counter += 1;
+    let forged = seal_to(&[recipient], &forged.sign(&stranger)).expect("seals");
+    fs::write(&marks, forged).expect("writes");
+    let mut draft = ours
+        .draft(&"Observation/o2".parse().expect("a name"))
+        .expect("a draft");
+    draft.set("note", Json::parse(br#""new""#).expect("json"));
+    ours.commit(vec![draft]).expect("commits");
+    let report = exchange(&mut ours, &stick);
+    assert!(report.sent_commits > 0, "{report:?}");
+    assert!(
+        report
+            .problems
+            .iter()
+            .any(|p| p.file.ends_with("marks.age"))
+    );
+}
