@@ -135,7 +135,8 @@ fn explain(error: &Error) -> Failure {
 
 const WRONG_SECRET: &str = "check --passphrase-file, or --as and --pin-file, and try again";
 const UNLOCK: &str = "name the person with --as and their PIN with --pin-file";
-const FIND: &str = "medsync list, search, person list and review list show what is here";
+const FIND: &str =
+    "check the name; medsync list, search, person list and review list show what is here";
 const DAMAGE: &str = "do not write to this vault; run medsync verify on a copy of its folder";
 
 const fn disk_hint(kind: io::ErrorKind) -> &'static str {

@@ -3,10 +3,12 @@
 use crate::cli::Global;
 use crate::exit::{Done, Failure, NOT_FOUND};
 use crate::secrets;
+use crate::show;
 use medsync_core::crypto::Kdf;
 use medsync_core::env::{SharedEnv, SystemEnv};
 use medsync_core::error::Error;
 use medsync_core::ledger::certificate::Role;
+use medsync_core::model::json::Json;
 use medsync_core::store::{KEY_FILE, Unlock};
 use medsync_core::vault::{PersonInfo, Vault};
 use std::path::Path;
@@ -62,7 +64,7 @@ pub(crate) fn existing(global: &Global) -> Done<&Path> {
 pub(crate) fn write<T>(global: &Global, job: impl FnOnce(&mut Vault) -> Done<T>) -> Done<T> {
     let mut vault = reader(global)?;
     unlock_author(&mut vault, global)?;
-    warn_unentitled(&vault)?;
+    warn_unentitled(&vault, global)?;
     let done = job(&mut vault);
     // Also after a failure: what was committed before it is durable and has to travel.
     let sealed = vault.leave();
@@ -97,7 +99,7 @@ fn unlock_author(vault: &mut Vault, global: &Global) -> Done {
 }
 
 /// Says so where what is written now will show as unconfirmed. Authority never blocks entry.
-fn warn_unentitled(vault: &Vault) -> Done {
+fn warn_unentitled(vault: &Vault, global: &Global) -> Done {
     if vault.workspace().is_none() {
         return Ok(());
     }
@@ -108,10 +110,12 @@ fn warn_unentitled(vault: &Vault) -> Done {
         .iter()
         .any(|p| Some(p.key) == author && entitled(p))
     {
-        eprintln!(
-            "medsync: this person's key was revoked or never certified; what they write is kept \
-             and shows as unconfirmed"
-        );
+        const WARNING: &str = "this person's key was revoked or never certified; what they write \
+                               is kept and shows as unconfirmed";
+        show::note(match global.json {
+            true => show::object([("warning", Json::string(WARNING))]).text(),
+            false => format!("medsync: {WARNING}"),
+        });
     }
     Ok(())
 }

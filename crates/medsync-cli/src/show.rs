@@ -22,6 +22,12 @@ pub(crate) fn line(text: impl AsRef<str>) -> Done {
     Ok(out.flush()?)
 }
 
+/// Tells people something beside the result, on standard error.
+pub(crate) fn note(text: impl AsRef<str>) {
+    // Nobody is left to tell when standard error is gone.
+    writeln!(io::stderr().lock(), "{}", text.as_ref()).ok();
+}
+
 /// Prints one JSON value to standard output.
 pub(crate) fn json(value: &Json) -> Done {
     line(value.text())

@@ -58,7 +58,7 @@ fn tell(global: &Global, report: &ImportReport, rejected: &[Rejected]) -> Done {
         ]));
     }
     for one in rejected {
-        eprintln!("{}", show::clean(&one.text()));
+        show::note(show::clean(&one.text()));
     }
     show::line(format!(
         "{} new, {} updated, {} unchanged, {} rejected",

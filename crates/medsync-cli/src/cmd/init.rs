@@ -111,7 +111,7 @@ fn new_request(global: &Global, dir: &Path, args: &Request) -> Done<String> {
     let mut created = Vault::create_alone(dir, session::env(), &new)?;
     if let Some(words) = keep(recovery_file, created.recovery)? {
         // Standard output is the request, which goes to a file.
-        eprintln!("{RECOVERY}\n{}\n", numbered(&words));
+        show::note(format!("{RECOVERY}\n{}\n", numbered(&words)));
     }
     Ok(created.vault.request()?)
 }

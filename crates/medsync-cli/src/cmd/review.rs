@@ -93,6 +93,10 @@ fn list(global: &Global, vault: &Vault) -> Done {
             comfy_table::Cell::new(question.candidates.len()),
         ]);
     }
+    // Broken over lines nobody could copy a record's name.
+    if let Some(records) = table.column_mut(4) {
+        records.set_constraint(comfy_table::ColumnConstraint::ContentWidth);
+    }
     show::print(&table, "No question is open.")?;
     if findings.is_empty() {
         return Ok(());

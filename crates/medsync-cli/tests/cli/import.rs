@@ -125,3 +125,17 @@ fn each_source_is_compared_with_itself() {
     let again = world.json(&["import", "p.json"]);
     assert_eq!(again["unchanged"], 1);
 }
+
+#[test]
+fn two_sources_that_say_the_same_disagree_on_nothing() {
+    let world = World::new();
+    world
+        .run(&["generate", "--patients", "2", "--out", "all.ndjson"])
+        .done();
+    world.ward(&["import", "all.ndjson"]).done();
+    world
+        .ward(&["import", "--source", "copy", "all.ndjson"])
+        .done();
+    let rows = world.json(&["review", "list"]);
+    assert_eq!(rows.as_array().map(Vec::len), Some(0), "{rows}");
+}

@@ -433,24 +433,27 @@ fn status<'a>(candidates: &[Side<'a>]) -> Verdict<'a> {
 }
 
 /// Whether a terminal status stands beside a change of another field (a dose, a renewal) that its
-/// author had not seen and whose author had not seen the stop.
+/// author had not seen and whose author had not seen the stop. Who wrote or saw the same value, or
+/// the same status, saw it: two sources that say the same disagree on nothing.
 pub fn stands_beside(
     lattice: &Lattice,
     status: &Outcome,
     beside: &Outcome,
     causality: &dyn Causality,
 ) -> Option<Timestamp> {
+    let in_view = |of: &Operation, value: &Operation, all: &[Operation]| {
+        all.iter().any(|other| {
+            (other.change == of.change || causality.saw(of.change, other.change))
+                && other.cell.standing().same_value(value.cell.standing())
+        })
+    };
     let terminals = status
         .candidates
         .iter()
         .filter(|c| c.confirmed() && code(&c.cell).is_some_and(|code| lattice.is_terminal(&code)));
     terminals
         .flat_map(|t| beside.candidates.iter().map(move |d| (t, d)))
-        .filter(|(t, d)| {
-            t.change != d.change
-                && !causality.saw(t.change, d.change)
-                && !causality.saw(d.change, t.change)
-        })
+        .filter(|(t, d)| !in_view(t, d, &beside.candidates) && !in_view(d, t, &status.candidates))
         .map(|(t, d)| t.hlc.max(d.hlc))
         .min()
 }

@@ -293,6 +293,22 @@ fn a_stop_beside_a_change_of_dose_holds_and_is_asked_about() {
     assert_eq!(stands_beside(&l, &active, &dose, &view(&[0])), None);
     let own = one(1, "dose");
     assert_eq!(stands_beside(&l, &stop, &own, &view(&[0])), None);
+    // Two sources tell one story: each stop has its dose beside it, and they are the same.
+    let two = |first: &Outcome, second: &Outcome| Outcome {
+        candidates: [&first.candidates[..], &second.candidates].concat(),
+        ..first.clone()
+    };
+    let stops = two(&stop, &one(2, "stopped"));
+    assert_eq!(
+        stands_beside(&l, &stops, &two(&own, &dose), &view(&[0])),
+        None
+    );
+    // Another dose by somebody who knew of no stop is still asked about.
+    let other = two(&own, &one(2, "another dose"));
+    assert_eq!(
+        stands_beside(&l, &stop, &other, &view(&[0])),
+        Some(Timestamp(2))
+    );
     assert!(without_effect(p, &stop, &put("active")));
     assert!(without_effect(
         p,
