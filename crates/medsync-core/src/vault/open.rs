@@ -277,10 +277,10 @@ pub(crate) fn take_items(work: &mut Work, chain: u32, seq: u64) -> Result<()> {
     };
     let mut found = Vec::new();
     for leaf in &row.leaves {
-        if let Some(Entry::Item { kind, bytes }) = leaf.entry()? {
-            if let Ok(Some(item)) = MemberItem::parse(kind, &bytes) {
-                found.push((item, carrier));
-            }
+        if let Some(Entry::Item { kind, bytes }) = leaf.entry()?
+            && let Ok(Some(item)) = MemberItem::parse(kind, &bytes)
+        {
+            found.push((item, carrier));
         }
     }
     if row
@@ -392,10 +392,10 @@ fn load_core(store: &Store) -> Result<Core> {
             seq,
         };
         for leaf in &row.leaves {
-            if let Some(Entry::Item { kind, bytes }) = leaf.entry()? {
-                if let Ok(Some(item)) = MemberItem::parse(kind, &bytes) {
-                    items.push((item, carrier));
-                }
+            if let Some(Entry::Item { kind, bytes }) = leaf.entry()?
+                && let Ok(Some(item)) = MemberItem::parse(kind, &bytes)
+            {
+                items.push((item, carrier));
             }
         }
     }
