@@ -275,22 +275,21 @@ pub(crate) fn take_items(work: &mut Work, chain: u32, seq: u64) -> Result<()> {
         chain: header.fields().chain,
         seq,
     };
-    let mut found = Vec::new();
+    let (mut found, mut any) = (Vec::new(), false);
     for leaf in &row.leaves {
-        if let Some(Entry::Item { kind, bytes }) = leaf.entry()?
-            && let Ok(Some(item)) = MemberItem::parse(kind, &bytes)
-        {
-            found.push((item, carrier));
+        if let Some(Entry::Item { kind, bytes }) = leaf.entry()? {
+            any = true;
+            if let Ok(Some(item)) = MemberItem::parse(kind, &bytes) {
+                found.push((item, carrier));
+            }
         }
     }
-    if row
-        .leaves
-        .iter()
-        .any(|leaf| matches!(leaf.entry(), Ok(Some(Entry::Item { .. }))))
-    {
-        work.txn
-            .put(rows::in_chain(kind::ITEM, chain, seq), Vec::new());
+    // Nearly every commit: members and pack stay as they are, and the pack is long to read.
+    if !any {
+        return Ok(());
     }
+    work.txn
+        .put(rows::in_chain(kind::ITEM, chain, seq), Vec::new());
     if !found.is_empty() {
         let before = Arc::clone(&work.core.membership);
         Arc::make_mut(&mut work.core.membership).extend(found);

@@ -4,6 +4,8 @@ mod bad_input;
 mod export;
 mod real_data;
 mod vault;
+mod week;
+mod world;
 
 use medsync_fhir::read::{Item, Options, Reader};
 use std::io::Cursor;
