@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod export;
+mod laws;
 mod real_data;
 mod vault;
 mod week;
