@@ -1,6 +1,7 @@
 //! Tests from outside: only public names.
 
 mod crash;
+mod cuts;
 mod exchange;
 mod interims;
 mod long_records;
