@@ -7,7 +7,10 @@
 
 mod clinic;
 mod folder;
+mod many;
 mod people;
+
+pub use many::{Summary, many};
 
 use crate::crypto::{RootKey, Suite};
 use crate::error::{Error, Result};
@@ -90,10 +93,19 @@ pub fn run_lying(seed: u64) -> (Tally, Option<Bug>) {
     play(seed, true)
 }
 
+/// Plays a day in which every step is cut at its first write, then anew at its second, and so on to
+/// its last, each time from the same vault.
+pub fn run_every_write(seed: u64) -> (Tally, Option<Bug>) {
+    watched(Day::new(seed, false), Day::play_every_write)
+}
+
 fn play(seed: u64, lying: bool) -> (Tally, Option<Bug>) {
-    let mut day = Day::new(seed, lying);
-    // A panic is a finding like any other, and its seed has to be told.
-    let played = catch_unwind(AssertUnwindSafe(|| day.play()));
+    watched(Day::new(seed, lying), Day::play)
+}
+
+/// A panic is a finding like any other, and its seed has to be told.
+fn watched(mut day: Day, play: fn(&mut Day) -> Fine) -> (Tally, Option<Bug>) {
+    let played = catch_unwind(AssertUnwindSafe(|| play(&mut day)));
     let played = played.unwrap_or_else(|_| Err(Bug::Broken("it panicked".to_owned())));
     (day.tally, played.err())
 }
@@ -112,6 +124,8 @@ struct Day {
     tally: Tally,
     /// Makes texts and names different.
     made: u64,
+    /// Each step is cut at every one of its writes, instead of anywhere now and then.
+    every_write: bool,
 }
 
 impl Day {
@@ -132,6 +146,7 @@ impl Day {
             model: Model::default(),
             tally: Tally::default(),
             made: 0,
+            every_write: false,
         }
     }
 
@@ -154,6 +169,21 @@ impl Day {
         self.step(&Step::Seal, SPAN)?;
         self.end()?;
         self.rot()
+    }
+
+    fn play_every_write(&mut self) -> Fine {
+        self.every_write = true;
+        self.create_at_every_write()?;
+        let all = self.records()?;
+        self.step(&Step::Import(all.clone()), 0)?;
+        let steps = self.one_of_each(&all);
+        for step in steps {
+            self.step(&step, 0)?;
+        }
+        self.contest()?;
+        self.visit()?;
+        self.step(&Step::Seal, 0)?;
+        self.end()
     }
 
     fn open(&self) -> Result<Vault> {
@@ -185,6 +215,9 @@ impl Day {
 
     /// Does a step until it is acknowledged or found done after a cut.
     fn step(&mut self, step: &Step, span: u64) -> Fine {
+        if self.every_write {
+            return self.step_at_every_write(step);
+        }
         loop {
             self.arm(span);
             self.env.advance_ms(60_000);
@@ -201,6 +234,30 @@ impl Day {
                 return Ok(());
             }
         }
+    }
+
+    fn step_at_every_write(&mut self, step: &Step) -> Fine {
+        self.vault = None;
+        let (image, before) = (self.disk.image(), self.model.clone());
+        let states = step.states(&before);
+        for cut in 1.. {
+            self.disk = SimDisk::from_image(image.clone());
+            self.model = before.clone();
+            let opened = self.open();
+            let mut vault = opened.map_err(|e| Bug::Unopenable(e.to_string()))?;
+            self.disk.cut_at(cut);
+            self.env.advance_ms(60_000);
+            let done = step.perform(&mut vault);
+            self.vault = Some(vault);
+            let Err(error) = done else {
+                self.disk.calm();
+                self.model = states.last().cloned().unwrap_or_default();
+                return Ok(());
+            };
+            self.expect_fault(step.name(), &error)?;
+            self.recover(&states)?;
+        }
+        Ok(())
     }
 
     /// An error is in order only after the disk failed.

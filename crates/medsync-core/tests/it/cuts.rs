@@ -1,49 +1,81 @@
 //! Power cuts and failing disks under a whole vault, at every write point of a day's work.
 //!
 //! A failure prints its seed; `MEDSYNC_SEED=<seed> cargo test -p medsync-core cuts` replays it.
-//! `cargo run --release -p xtask -- cuts --count 50000` runs as many as one likes.
+//! `cargo run -p xtask -- cuts --count 50000` runs as many as one likes.
 
-use medsync_core::testing::cuts::{Bug, Tally, run, run_lying};
-use std::sync::Mutex;
+use medsync_core::env::{Env as _, SystemEnv};
+use medsync_core::testing::cuts::{Bug, Summary, many, run, run_every_write, run_lying};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
 
 /// Cuts of a run in CI.
 const CUTS: u64 = 2000;
+const THREADS: usize = 2;
 
-fn seed_from_outside() -> Option<u64> {
-    let text = std::env::var("MEDSYNC_SEED").ok()?;
-    Some(text.parse().expect("MEDSYNC_SEED is a number"))
+fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    let number = text.parse();
+    Some(number.unwrap_or_else(|_| panic!("{variable} is a number")))
 }
 
-fn check(seed: u64) -> Tally {
-    let (tally, bug) = run(seed);
-    if let Some(bug) = bug {
-        panic!("{bug}; replay with MEDSYNC_SEED={seed}");
+fn assert_no_bugs(summary: &Summary) {
+    for (seed, bug) in &summary.bugs {
+        println!("{bug}; replay with MEDSYNC_SEED={seed}");
     }
-    tally
+    assert!(summary.bugs.is_empty(), "{:?}", summary.bugs);
 }
 
 #[test]
 fn no_cut_of_a_clinics_day_loses_anything() {
-    if let Some(seed) = seed_from_outside() {
-        check(seed);
+    if let Some(seed) = number("MEDSYNC_SEED") {
+        assert_eq!(run(seed).1, None);
         return;
     }
-    let (next, sum) = (AtomicU64::new(0), Mutex::new(Tally::default()));
-    let days = || {
-        while sum.lock().expect("nobody panicked").cuts < CUTS {
-            let day = check(next.fetch_add(1, Ordering::Relaxed));
-            sum.lock().expect("nobody panicked").add(day);
+    let summary = many(0, CUTS, THREADS, &|_| {});
+    assert_no_bugs(&summary);
+    let tally = summary.tally;
+    assert!(tally.failures > 0 && tally.rots_refused > 0, "{tally:?}");
+}
+
+/// What `cargo run -p xtask -- cuts` runs.
+#[test]
+#[ignore = "as long as one likes: MEDSYNC_CUTS power cuts from MEDSYNC_SEED on"]
+fn as_many_as_asked() {
+    let count = number("MEDSYNC_CUTS").unwrap_or(CUTS);
+    let first = number("MEDSYNC_SEED").unwrap_or(0);
+    let start = SystemEnv.now_ms();
+    let seconds = || (SystemEnv.now_ms() - start) / 1000;
+    let told = AtomicU64::new(0);
+    let summary = many(first, count, THREADS, &|so_far| {
+        let tenth = so_far.tally.cuts * 10 / count.max(1);
+        if told.fetch_max(tenth, Ordering::Relaxed) < tenth {
+            println!("{} cuts, {} s", so_far.tally.cuts, seconds());
         }
-    };
-    thread::scope(|scope| {
-        scope.spawn(days);
-        scope.spawn(days);
     });
-    let sum = sum.into_inner().expect("nobody panicked");
-    assert!(sum.failures > 0 && sum.rots_refused > 0, "{sum:?}");
-    println!("{sum:?}");
+    let tally = summary.tally;
+    println!(
+        "{} cuts, {} other failures, {} rotten files ({} refused) in {} days: {} unopenable, \
+         {} lost, {} broken, {} s",
+        tally.cuts,
+        tally.failures,
+        tally.rots,
+        tally.rots_refused,
+        summary.days,
+        summary.unopenable(),
+        summary.lost(),
+        summary.broken(),
+        seconds()
+    );
+    assert_no_bugs(&summary);
+}
+
+#[test]
+fn every_single_write_of_every_kind_of_work_is_cut() {
+    for seed in number("MEDSYNC_SEED").map_or(1..2, |seed| seed..seed + 1) {
+        let (tally, bug) = run_every_write(seed);
+        assert_eq!(bug, None, "replay with MEDSYNC_SEED={seed}");
+        println!("{tally:?}");
+        assert!(tally.cuts > 150, "{tally:?}");
+    }
 }
 
 /// The test above is worth something only if it notices a disk that does not sync.

@@ -28,32 +28,55 @@ const fn new_vault(suite: Suite) -> NewVault<'static> {
 impl Day {
     /// Makes the vault. Until that is acknowledged a cut leaves none, and it is made again.
     pub(super) fn create(&mut self) -> Fine {
-        let broken = |e| Bug::Broken(format!("making a vault on a sound disk: {e}"));
         loop {
-            self.disk = SimDisk::default();
-            if self.lying {
-                self.disk.lie();
-            }
-            self.armed = false;
+            self.fresh_disk();
             self.arm(CREATE_SPAN);
-            let (env, new) = (Arc::clone(&self.env), new_vault(self.suite));
-            let pack = pack(1).map_err(broken)?;
-            let disk = self.disk.clone();
-            match Vault::create_on(disk, env, root(), &new, Some("Ward"), &pack) {
-                Ok(created) => {
-                    self.vault = Some(created.vault);
-                    self.model = Model {
-                        commits: 1,
-                        unsealed: 1,
-                        ..Model::default()
-                    };
-                    return Ok(());
-                }
-                Err(error) => {
-                    self.expect_fault("making a vault", &error)?;
-                    self.tally.cuts += u64::from(self.disk.is_off());
-                    self.tally.failures += u64::from(!self.disk.is_off());
-                }
+            if self.try_create()? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Makes the vault, cut at its first write, then at its second, until one is left uncut.
+    pub(super) fn create_at_every_write(&mut self) -> Fine {
+        for cut in 1.. {
+            self.fresh_disk();
+            self.disk.cut_at(cut);
+            if self.try_create()? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn fresh_disk(&mut self) {
+        self.disk = SimDisk::default();
+        if self.lying {
+            self.disk.lie();
+        }
+        self.armed = false;
+    }
+
+    fn try_create(&mut self) -> Fine<bool> {
+        let broken = |e| Bug::Broken(format!("making a vault on a sound disk: {e}"));
+        let (env, new) = (Arc::clone(&self.env), new_vault(self.suite));
+        let pack = pack(1).map_err(broken)?;
+        let disk = self.disk.clone();
+        match Vault::create_on(disk, env, root(), &new, Some("Ward"), &pack) {
+            Ok(created) => {
+                self.vault = Some(created.vault);
+                self.model = Model {
+                    commits: 1,
+                    unsealed: 1,
+                    ..Model::default()
+                };
+                Ok(true)
+            }
+            Err(error) => {
+                self.expect_fault("making a vault", &error)?;
+                self.tally.cuts += u64::from(self.disk.is_off());
+                self.tally.failures += u64::from(!self.disk.is_off());
+                Ok(false)
             }
         }
     }
@@ -123,6 +146,22 @@ impl Day {
             14 => self.reimport(imported),
             _ => self.seldom(),
         }
+    }
+
+    /// Every kind of step that needs nothing before it.
+    pub(super) fn one_of_each(&mut self, imported: &[(RecordId, Json)]) -> Vec<Step> {
+        let (tagged, other) = (self.any(), "tag".to_owned());
+        vec![
+            self.note(),
+            self.several(),
+            Step::Edit(vec![(tagged.clone(), Change::Tag(other))]),
+            Step::Edit(vec![(tagged, Change::Untag)]),
+            self.new_record(),
+            Step::Seal,
+            self.reimport(imported),
+            Step::Rebuild,
+            Step::Pack(2),
+        ]
     }
 
     /// A commit of several records.
