@@ -7,12 +7,17 @@ use std::process::Command;
 /// feature that no other program of the workspace should be built with.
 const TEST: &str = "cuts::as_many_as_asked";
 
-/// Runs `count` cuts from a seed on, optimised. A failure names the seed of its day.
+/// Runs `count` cuts from a seed on, in the profile that this program was built in. A failure names
+/// the seed of its day.
 pub(crate) fn run(root: &Path, count: u64, seed: u64) -> Result<(), String> {
-    let args = "test --release --package medsync-core --test it -- --ignored --exact --nocapture";
+    let mut args = vec!["test"];
+    if !cfg!(debug_assertions) {
+        args.push("--release");
+    }
+    args.extend(["--package", "medsync-core", "--test", "it", "--"]);
+    args.extend(["--ignored", "--exact", "--nocapture", TEST]);
     let status = Command::new("cargo")
-        .args(args.split(' '))
-        .arg(TEST)
+        .args(args)
         .env("MEDSYNC_CUTS", count.to_string())
         .env("MEDSYNC_SEED", seed.to_string())
         .current_dir(root)
