@@ -1,6 +1,7 @@
 //! Reading and writing FHIR from the outside.
 
 mod bad_input;
+mod canary;
 mod export;
 mod real_data;
 mod vault;

@@ -109,7 +109,7 @@ impl World {
     /// A device that waits for its admission, with the time that Asha's has.
     pub(crate) fn newcomer(&self, person: &str) -> Device {
         let no = self.devices.len() as u64 + 1;
-        let dir = self.home.path().join(format!("v-{person}-{no}"));
+        let dir = self.home.path().join(format!("v{no}"));
         let seed = person.bytes().fold(no, |sum, b| sum * 31 + u64::from(b));
         let env = Arc::new(SeededEnv::new(seed));
         env.advance_ms(self.devices[0].env.now_ms() - env.now_ms());
