@@ -108,7 +108,8 @@ fn new_request(global: &Global, dir: &Path, args: &Request) -> Done<String> {
         person: &args.person,
         device: &args.device.device,
     };
-    let mut created = Vault::create_alone(dir, session::env(), &new)?;
+    let mut created =
+        Vault::create_alone(dir, session::env(), &new, &medsync_fhir::pack::clinical())?;
     if let Some(words) = keep(recovery_file, created.recovery)? {
         // Standard output is the request, which goes to a file.
         show::note(format!("{RECOVERY}\n{}\n", numbered(&words)));

@@ -180,10 +180,10 @@ fn the_hand_written_change_is_the_encoders() {
     assert_eq!(decode(&bytes), Ok((one_op("a", put("y")), id)));
 }
 
-/// Hostile changes and what must be said of them.
-fn corpus() -> Vec<(&'static str, Vec<u8>, Fault)> {
-    let honest = Raw::honest();
-    let mut all = vec![
+type Named = (&'static str, Vec<u8>, Fault);
+
+fn chunk_faults(honest: &Raw) -> Vec<Named> {
+    vec![
         (
             "list of ten million nulls",
             Raw::list_bomb(10_000_000),
@@ -203,7 +203,13 @@ fn corpus() -> Vec<(&'static str, Vec<u8>, Fault)> {
             [honest.bytes(), honest.bytes()].concat(),
             Fault::Chunk,
         ),
-    ];
+    ]
+}
+
+/// Hostile changes and what must be said of them.
+fn corpus() -> Vec<Named> {
+    let honest = Raw::honest();
+    let mut all = chunk_faults(&honest);
     let mut add = |name, fault, change: &dyn Fn(&mut Raw)| {
         all.push((name, honest.with(change), fault));
     };
@@ -258,14 +264,26 @@ fn corpus() -> Vec<(&'static str, Vec<u8>, Fault)> {
 
 type Add<'a> = dyn FnMut(&'static str, Fault, &dyn Fn(&mut Raw)) + 'a;
 
+const TEN_MILLION: i64 = 10_000_000;
+
 fn column_faults(add: &mut Add<'_>) {
-    let ten_million = 10_000_000_i64;
-    let columns: &[(&'static str, Fault, u64, Vec<u8>)] = &[
+    for (name, fault, spec, column) in key_columns().into_iter().chain(other_columns()) {
+        add(name, fault, &|r| {
+            r.set(spec, column.clone());
+        });
+    }
+    pred_faults(add);
+}
+
+type Column = (&'static str, Fault, u64, Vec<u8>);
+
+fn key_columns() -> Vec<Column> {
+    vec![
         (
             "one key ten million times",
             Fault::Limit("operations"),
             0x15,
-            run(ten_million, b"\x01a"),
+            run(TEN_MILLION, b"\x01a"),
         ),
         (
             "one key 50,000 times",
@@ -277,7 +295,7 @@ fn column_faults(add: &mut Add<'_>) {
             "ten million null keys",
             Fault::Columns,
             0x15,
-            run(0, &run(ten_million, &[])),
+            run(0, &run(TEN_MILLION, &[])),
         ),
         (
             "keys without end",
@@ -301,12 +319,17 @@ fn column_faults(add: &mut Add<'_>) {
             0x15,
             run(-2, b"\x01a\x01b"),
         ),
+    ]
+}
+
+fn other_columns() -> Vec<Column> {
+    vec![
         ("inserted", Fault::Counts, 0x34, vec![0, 1]),
         (
             "ten million actions",
             Fault::Counts,
             0x42,
-            run(ten_million, &[1]),
+            run(TEN_MILLION, &[1]),
         ),
         ("delete", Fault::Action, 0x42, run(-1, &[3])),
         ("increment", Fault::Action, 0x42, run(-1, &[5])),
@@ -351,12 +374,10 @@ fn column_faults(add: &mut Add<'_>) {
             0x71,
             run(-1, &[0]),
         ),
-    ];
-    for (name, fault, spec, column) in columns {
-        add(name, *fault, &|r| {
-            r.set(*spec, column.clone());
-        });
-    }
+    ]
+}
+
+fn pred_faults(add: &mut Add<'_>) {
     let preds: &[(&'static str, Fault, i64, u8, Vec<u8>)] = &[
         ("pred of itself", Fault::Preds, 1, 0, run(-1, &[5])),
         ("pred of 0", Fault::Preds, 1, 0, run(-1, &[0])),
@@ -388,7 +409,7 @@ fn column_faults(add: &mut Add<'_>) {
             Fault::Counts,
             1,
             0,
-            run(ten_million, &[0]),
+            run(TEN_MILLION, &[0]),
         ),
     ];
     for (name, fault, count, actor, counters) in preds {

@@ -125,12 +125,12 @@ impl CommitRow {
     /// The row's bytes: compressed where that pays.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let plain = postcard::to_allocvec(self).expect("a row has no maps of unknown length");
-        if plain.len() >= COMPRESS_FROM {
-            if let Ok(packed) = zstd::bulk::compress(&plain, 1) {
-                let len = u32::try_from(plain.len()).unwrap_or(u32::MAX).to_le_bytes();
-                if packed.len() + 5 < plain.len() {
-                    return [&[ZSTD][..], &len, &packed].concat();
-                }
+        if plain.len() >= COMPRESS_FROM
+            && let Ok(packed) = zstd::bulk::compress(&plain, 1)
+        {
+            let len = u32::try_from(plain.len()).unwrap_or(u32::MAX).to_le_bytes();
+            if packed.len() + 5 < plain.len() {
+                return [&[ZSTD][..], &len, &packed].concat();
             }
         }
         [&[PLAIN][..], &plain].concat()
@@ -164,10 +164,10 @@ impl CommitRow {
     /// The change of one record.
     pub(crate) fn change_of(&self, record: &RecordId) -> Result<Option<(ChangeEntry, &[u8])>> {
         for leaf in &self.leaves {
-            if let Some((entry, change)) = leaf.change()? {
-                if entry.record == *record {
-                    return Ok(Some((entry, change)));
-                }
+            if let Some((entry, change)) = leaf.change()?
+                && entry.record == *record
+            {
+                return Ok(Some((entry, change)));
             }
         }
         Ok(None)

@@ -159,10 +159,10 @@ fn links(work: &Work, chain: u32, header: &Header) -> Result<bool> {
         Some(0) | None => None,
         Some(before) => load_commit(work, chain, before)?,
     };
-    if let Some(before) = before {
-        if check_link(&before.header()?.tip(), header).is_err() {
-            return Ok(false);
-        }
+    if let Some(before) = before
+        && check_link(&before.header()?.tip(), header).is_err()
+    {
+        return Ok(false);
     }
     match load_commit(work, chain, seq.saturating_add(1))? {
         Some(after) => Ok(check_link(&header.tip(), &after.header()?).is_ok()),

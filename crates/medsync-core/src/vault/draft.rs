@@ -106,6 +106,11 @@ impl Draft {
         &self.record
     }
 
+    /// The version it is pinned to.
+    pub const fn version(&self) -> &Version {
+        &self.seen
+    }
+
     /// Sets a member. Setting a member of a bound atom (a dose) rewrites the atom as it was seen.
     pub fn set<V>(&mut self, member: impl Settable<V>, value: V) -> &mut Self {
         let (member, value) = member.set_to(value);

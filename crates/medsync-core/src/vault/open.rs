@@ -99,7 +99,7 @@ impl Vault {
         workspace: &str,
         pack: &PolicyPack,
     ) -> Result<Created> {
-        let mut created = Self::create_alone(dir, env, new)?;
+        let mut created = Self::create_alone(dir, env, new, pack)?;
         let words = Words::generate(&*created.vault.env);
         let authority = certificate::authority_key(words.entropy().expose());
         let id = certificate::workspace_id(&authority.public());
@@ -151,11 +151,17 @@ impl Vault {
         Ok(created)
     }
 
-    /// Makes a vault that belongs to no workspace yet.
+    /// Makes a vault that belongs to no workspace yet. It judges by `pack` until the workspace's
+    /// own arrives, so that what is written before the first exchange has the right shape.
     ///
     /// # Errors
     /// As [`Vault::create`].
-    pub fn create_alone(dir: &Path, env: SharedEnv, new: &NewVault<'_>) -> Result<Created> {
+    pub fn create_alone(
+        dir: &Path,
+        env: SharedEnv,
+        new: &NewVault<'_>,
+        pack: &PolicyPack,
+    ) -> Result<Created> {
         certificate::check_name(new.person)?;
         certificate::check_name(new.device)?;
         let recovery = Words::generate(&*env);
@@ -183,9 +189,10 @@ impl Vault {
             clock: Clock::default(),
             counts: Counts::default(),
             membership: Arc::new(Membership::new([0; 32])),
-            pack: Arc::new(ActivePack::new(empty_pack())),
+            pack: Arc::new(ActivePack::new(pack.clone())),
         };
         let mut work = Work::new(store.write()?, core, Arc::clone(&env));
+        work.txn.put(rows::meta("pack"), pack.to_bytes());
         work.txn
             .put(rows::meta("format"), FORMAT.to_le_bytes().to_vec());
         work.txn.put(
@@ -349,18 +356,6 @@ pub(crate) fn set_meta(work: &mut Work, meta: Meta) {
     work.core.meta = Arc::new(meta);
 }
 
-/// Before a pack is delivered every field escalates.
-fn empty_pack() -> PolicyPack {
-    PolicyPack {
-        format: crate::model::pack::PACK_FORMAT,
-        name: String::new(),
-        version: 0,
-        kinds: std::collections::BTreeMap::new(),
-        housekeeping: std::collections::BTreeMap::new(),
-        rules: Vec::new(),
-    }
-}
-
 fn load_core(store: &Store) -> Result<Core> {
     let rows = store.read()?;
     let get = |name| -> Result<Vec<u8>> {
@@ -389,7 +384,7 @@ fn load_core(store: &Store) -> Result<Core> {
         clock: Clock::resume(Timestamp(clock)),
         counts: unpack_row(&get("counts")?)?,
         membership: Arc::new(Membership::new(authority)),
-        pack: Arc::new(ActivePack::new(empty_pack())),
+        pack: Arc::new(ActivePack::new(PolicyPack::from_json(&get("pack")?)?)),
     };
     let mut items = crate::vault::enrol::load_granted(&rows)?;
     for (key, _) in rows.all(&[kind::ITEM])? {
@@ -405,10 +400,10 @@ fn load_core(store: &Store) -> Result<Core> {
             seq,
         };
         for leaf in &row.leaves {
-            if let Some(Entry::Item { kind, bytes }) = leaf.entry()? {
-                if let Ok(Some(item)) = MemberItem::parse(kind, &bytes) {
-                    items.push((item, carrier));
-                }
+            if let Some(Entry::Item { kind, bytes }) = leaf.entry()?
+                && let Ok(Some(item)) = MemberItem::parse(kind, &bytes)
+            {
+                items.push((item, carrier));
             }
         }
     }

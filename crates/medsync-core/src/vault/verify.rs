@@ -151,10 +151,10 @@ fn verify_chain(
         if header.fields().chain != chain.id || header.fields().seq != seq {
             wrong("stands at another place than it was signed for");
         }
-        if let Some(before) = &before {
-            if check_link(&before.tip(), &header).is_err() {
-                wrong("does not follow the one before it");
-            }
+        if let Some(before) = &before
+            && check_link(&before.tip(), &header).is_err()
+        {
+            wrong("does not follow the one before it");
         }
         let key = |id: &_| -> Result<[u8; 32]> {
             let key = load_data_key(rows, id)?;

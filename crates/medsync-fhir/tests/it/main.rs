@@ -3,6 +3,7 @@
 mod bad_input;
 mod canary;
 mod export;
+mod laws;
 mod real_data;
 mod vault;
 mod week;

@@ -114,7 +114,9 @@ impl World {
         let env = Arc::new(SeededEnv::new(seed));
         env.advance_ms(self.devices[0].env.now_ms() - env.now_ms());
         let name = format!("tablet of {person}");
-        let vault = Vault::create_alone(&dir, shared(&env), &new_vault(person, &name));
+        let new = new_vault(person, &name);
+        let pack = medsync_fhir::pack::clinical();
+        let vault = Vault::create_alone(&dir, shared(&env), &new, &pack);
         let vault = vault.expect("a vault").vault;
         Device { vault, env, dir }
     }

@@ -89,7 +89,9 @@ impl Clinic {
         let kdf = Kdf::new(19 * 1024, 2, 1)?;
         let calendar = Arc::clone(&founder.calendar);
         let env = Arc::clone(&calendar);
-        let mut vault = Vault::create_alone(&dir, env, &new_vault(name, person, kdf))?.vault;
+        let pack = medsync_fhir::pack::clinical();
+        let new = new_vault(name, person, kdf);
+        let mut vault = Vault::create_alone(&dir, env, &new, &pack)?.vault;
         let grant = founder.vault.admit(&vault.request()?, roles)?;
         vault.join(&grant)?;
         Ok(Self {

@@ -37,7 +37,7 @@ fn two(home: &Path) -> (Vault, Vault, PathBuf) {
     let env = SystemEnv::shared;
     let ours = Vault::create(&home.join("a"), env(), &new, "Ward", &pack);
     let mut ours = ours.expect("a vault").vault;
-    let theirs = Vault::create_alone(&home.join("b"), env(), &new);
+    let theirs = Vault::create_alone(&home.join("b"), env(), &new, &pack);
     let mut theirs = theirs.expect("a vault").vault;
     let request = theirs.request().expect("a request");
     let grant = ours.admit(&request, &[Role::Clinician]).expect("a grant");

@@ -120,7 +120,8 @@ fn new_vault<'a>(person: &'a str, device: &'a str) -> NewVault<'a> {
 fn alone(dir: &Path, no: usize) -> Vault {
     let (person, device) = (format!("Person {no}"), format!("Device {no}"));
     let new = new_vault(&person, &device);
-    let created = Vault::create_alone(dir, SystemEnv::shared(), &new);
+    let pack = PolicyPack::from_json(PACK.as_bytes()).expect("a pack");
+    let created = Vault::create_alone(dir, SystemEnv::shared(), &new, &pack);
     created.expect("a vault").vault
 }
 
