@@ -1,12 +1,13 @@
 //! Admitting devices and people, and revoking them.
 
+use crate::crypto::Words;
 use crate::error::{Error, Result};
 use crate::ids::{AuthorKey, ChainId, DeviceKey, ReplicaId};
-use crate::ledger::certificate::{Role, Subject};
+use crate::ledger::certificate::{Certificate, Role, Subject, Terms, authority_key};
 use crate::ledger::commit::Intent;
 use crate::ledger::enrol::{Grant, Request};
 use crate::ledger::entry::ItemKind;
-use crate::ledger::membership::{Carrier, Device, MemberItem};
+use crate::ledger::membership::{Carrier, Device, MemberItem, Warning};
 use crate::ledger::revocation::{Revocation, RevocationTerms};
 use crate::model::pack::{Lane, PolicyPack};
 use crate::time::Timestamp;
@@ -71,6 +72,12 @@ impl Vault {
         let request = Request::from_text(request)?;
         let admitted = self.core.membership.is_current_device(&request.device());
         if !admitted {
+            if self.admin_has_ended() {
+                return Err(Error::Refused {
+                    what: "your admin certificate has ended; a grant of yours would admit nobody",
+                    hint: "renew it with the workspace authority's 24 words",
+                });
+            }
             self.authored(|work, signer| {
                 let mut commit = OwnCommit::new(work, signer, Intent::Membership, Lane::P0)?;
                 let (archive, person): (Vec<Role>, Vec<Role>) =
@@ -98,6 +105,44 @@ impl Vault {
             &self.core.membership,
             &workspace.name,
         )
+    }
+
+    /// Certificates that end soon or have ended, with nothing in their place. Work goes on all the
+    /// same; only what an admin does after the end has no authority until they renew.
+    pub fn warnings(&self) -> Vec<Warning> {
+        let now = self.env.now_ms().max(self.core.clock.last().ms());
+        self.core.membership.warnings(now)
+    }
+
+    fn admin_has_ended(&self) -> bool {
+        let own = |w: &Warning| {
+            self.author()
+                .is_some_and(|author| *w.subject.key() == author.0)
+        };
+        self.warnings().iter().any(|w| w.expired && own(w))
+    }
+
+    /// Makes the person whose key is unlocked an admin for another term, or for the first time, by
+    /// the workspace authority's own 24 words. What they did since their last term ended counts
+    /// with it.
+    ///
+    /// # Errors
+    /// [`Error::WrongSecret`] for words of another workspace.
+    pub fn renew_admin(&mut self, authority: &Words) -> Result<()> {
+        let key = authority_key(authority.entropy().expose());
+        if key.public() != self.core.workspace()?.authority {
+            return Err(Error::WrongSecret("the workspace authority's 24 words"));
+        }
+        self.authored(|work, signer| {
+            let mut commit = OwnCommit::new(work, signer, Intent::Membership, Lane::P0)?;
+            let name = Self::name_here(work, &signer.author)?;
+            let workspace = work.core.workspace()?.id;
+            let subject = Subject::Person(signer.author);
+            let terms = Terms::new(workspace, subject, &name, [Role::Admin], commit.hlc);
+            let certificate = Certificate::issue(&key, &terms)?;
+            commit.item(ItemKind::CERTIFICATE, certificate.bytes())?;
+            commit.store_items(work)
+        })
     }
 
     /// Joins the workspace that a grant admits this vault to.
@@ -194,9 +239,12 @@ impl Vault {
     /// Puts a pack into force: a commit that every replica will judge by.
     ///
     /// # Errors
-    /// [`Error::Refused`] without the role admin or for a version that is not newer.
+    /// [`Error::Refused`] without the role admin or for a version that is not newer,
+    /// [`Error::Invalid`] or [`Error::TooNew`] for a pack that no replica would read.
     pub fn install_pack(&mut self, pack: &PolicyPack) -> Result<()> {
         self.require(Role::Admin)?;
+        // What a replica cannot read it would pass over, and every replica judge by the old one.
+        PolicyPack::from_json(&pack.to_bytes())?;
         if pack.version <= self.core.pack.pack().version {
             return Err(Error::Refused {
                 what: "a pack of this version or a newer one is in force",

@@ -91,7 +91,8 @@ impl Vault {
     /// Makes a vault and a workspace of its own, in which its first person holds every role.
     ///
     /// # Errors
-    /// [`Error::Refused`] if the folder holds a vault, [`Error::Storage`] if it cannot be written.
+    /// [`Error::Refused`] if the folder holds a vault, [`Error::Storage`] if it cannot be written,
+    /// [`Error::Invalid`] for a name or a pack that does not fit.
     pub fn create(
         dir: &Path,
         env: SharedEnv,
@@ -99,6 +100,9 @@ impl Vault {
         workspace: &str,
         pack: &PolicyPack,
     ) -> Result<Created> {
+        // What no replica can read would leave every field to people.
+        PolicyPack::from_json(&pack.to_bytes())?;
+        certificate::check_name(workspace)?;
         let mut created = Self::create_alone(dir, env, new, pack)?;
         let words = Words::generate(&*created.vault.env);
         let authority = certificate::authority_key(words.entropy().expose());
@@ -108,7 +112,6 @@ impl Vault {
             name: workspace.to_owned(),
             authority: authority.public(),
         };
-        certificate::check_name(workspace)?;
         let device = created.vault.device()?.public_recipient();
         let (person, device_name) = (new.person.to_owned(), new.device.to_owned());
         created.vault.work(|work, signer| {
