@@ -1,5 +1,6 @@
 //! Reading and writing FHIR from the outside.
 
+mod bad;
 mod bad_input;
 mod canary;
 mod export;
