@@ -322,8 +322,10 @@ pub(crate) struct WhyField {
 /// Decide what only a person may decide.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Review {
-    /// List what is open, most urgent first; findings of the pack's rules after it
+    /// List the open questions, most urgent first
     List,
+    /// List findings: records that disagree by the pack's rules, and settle when the records do
+    Findings,
     /// Show one question with its candidates
     Show {
         /// The question, from list

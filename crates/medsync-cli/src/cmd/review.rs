@@ -16,6 +16,7 @@ const FINDINGS_MAX: usize = 1000;
 pub(super) fn run(global: &Global, command: &Review) -> Done {
     match command {
         Review::List => list(global, &session::reader(global)?),
+        Review::Findings => list_findings(global, &session::reader(global)?),
         Review::Show { id } => show_one(global, &session::reader(global)?, id),
         Review::Resolve(args) => resolve(global, args),
     }
@@ -37,7 +38,6 @@ fn question_json(question: &Question) -> Json {
         ("candidates", Json::Array(candidates)),
         ("due", Json::string(&show::time(question.due_ms()))),
         ("field", Json::string(&question.field)),
-        ("finding", Json::Bool(false)),
         ("id", Json::string(&question.id)),
         ("interim", interim.unwrap_or(Json::Null)),
         ("record", Json::string(question.record.as_str())),
@@ -49,15 +49,8 @@ fn question_json(question: &Question) -> Json {
 
 /// A finding has no candidates: it settles when the records it names do.
 fn finding_json(finding: &Finding) -> Json {
-    let first = finding.records.first().map(|record| record.as_str());
     show::object([
-        ("age_s", Json::Null),
-        ("candidates", Json::Array(Vec::new())),
-        ("due", Json::Null),
-        ("field", Json::Null),
-        ("finding", Json::Bool(true)),
         ("id", Json::string(&finding.id)),
-        ("record", show::maybe(first)),
         ("records", show::strings(&finding.records)),
         ("risk", Json::string(show::risk(finding.risk))),
         ("rule", Json::string(&finding.rule)),
@@ -67,11 +60,8 @@ fn finding_json(finding: &Finding) -> Json {
 
 fn list(global: &Global, vault: &Vault) -> Done {
     let questions = vault.escalations()?;
-    let findings = vault.findings(FINDINGS_MAX)?;
     if global.json {
-        let rows = questions.iter().map(question_json);
-        let rows = rows.chain(findings.iter().map(finding_json));
-        return show::json(&Json::Array(rows.collect()));
+        return show::json(&Json::Array(questions.iter().map(question_json).collect()));
     }
     let now = session::env().now_ms();
     let mut table = show::table(&[
@@ -98,10 +88,20 @@ fn list(global: &Global, vault: &Vault) -> Done {
         records.set_constraint(comfy_table::ColumnConstraint::ContentWidth);
     }
     show::print(&table, "No question is open.")?;
-    if findings.is_empty() {
-        return Ok(());
+    match vault.findings(FINDINGS_MAX)?.len() {
+        0 => Ok(()),
+        n => show::line(format!(
+            "\n{n} findings of records that disagree: medsync review findings"
+        )),
     }
-    show::line("\nFindings: records that disagree. They settle when the records do.")?;
+}
+
+/// Records that disagree by the pack's rules. They settle when the records do.
+fn list_findings(global: &Global, vault: &Vault) -> Done {
+    let findings = vault.findings(FINDINGS_MAX)?;
+    if global.json {
+        return show::json(&Json::Array(findings.iter().map(finding_json).collect()));
+    }
     let mut table = show::table(&["finding", "risk", "rule", "records", "why"]);
     for finding in &findings {
         let some: Vec<String> = finding
@@ -124,7 +124,7 @@ fn list(global: &Global, vault: &Vault) -> Done {
             comfy_table::Cell::new(&finding.why),
         ]);
     }
-    show::print(&table, "")
+    show::print(&table, "No records disagree.")
 }
 
 fn show_one(global: &Global, vault: &Vault, id: &str) -> Done {
