@@ -66,18 +66,14 @@ impl Vault {
     /// Admits a device and its owner; returns the grant that lets it join.
     ///
     /// # Errors
-    /// [`Error::Refused`] without the role admin, [`Error::Invalid`] for a damaged request.
+    /// [`Error::Refused`] without the role admin or after its end, [`Error::Invalid`] for a damaged
+    /// request.
     pub fn admit(&mut self, request: &str, roles: &[Role]) -> Result<String> {
         self.require(Role::Admin)?;
         let request = Request::from_text(request)?;
         let admitted = self.core.membership.is_current_device(&request.device());
         if !admitted {
-            if self.admin_has_ended() {
-                return Err(Error::Refused {
-                    what: "your admin certificate has ended; a grant of yours would admit nobody",
-                    hint: "renew it with the workspace authority's 24 words",
-                });
-            }
+            self.require_current_admin()?;
             self.authored(|work, signer| {
                 let mut commit = OwnCommit::new(work, signer, Intent::Membership, Lane::P0)?;
                 let (archive, person): (Vec<Role>, Vec<Role>) =
@@ -114,12 +110,20 @@ impl Vault {
         self.core.membership.warnings(now)
     }
 
-    fn admin_has_ended(&self) -> bool {
+    /// Whether what the person whose key is unlocked does as an admin takes effect.
+    pub(crate) fn require_current_admin(&self) -> Result<()> {
+        self.require(Role::Admin)?;
         let own = |w: &Warning| {
             self.author()
                 .is_some_and(|author| *w.subject.key() == author.0)
         };
-        self.warnings().iter().any(|w| w.expired && own(w))
+        if self.warnings().iter().any(|w| w.expired && own(w)) {
+            return Err(Error::Refused {
+                what: "your admin certificate has ended; this would have no effect",
+                hint: "renew it with the workspace authority's 24 words",
+            });
+        }
+        Ok(())
     }
 
     /// Makes the person whose key is unlocked an admin for another term, or for the first time, by
@@ -204,9 +208,9 @@ impl Vault {
     /// commit later has no authority. A device receives nothing that is written from now on.
     ///
     /// # Errors
-    /// [`Error::Refused`] without the role admin or for one's own key.
+    /// [`Error::Refused`] without the role admin, after its end, or for one's own key.
     pub fn revoke(&mut self, key: &[u8; 32], because: &str) -> Result<()> {
-        self.require(Role::Admin)?;
+        self.require_current_admin()?;
         if self.author().is_some_and(|author| author.0 == *key) {
             return Err(Error::Refused {
                 what: "nobody revokes their own key",

@@ -223,9 +223,10 @@ impl Vault {
     /// here on; what they signed with it stays theirs.
     ///
     /// # Errors
-    /// [`Error::Refused`] without the admin role, [`Error::NotFound`] for a stranger.
+    /// [`Error::Refused`] without the admin role or after its end, [`Error::NotFound`] for a
+    /// stranger.
     pub fn reset_pin(&mut self, name: &str, pin: &[u8], kdf: Kdf) -> Result<AuthorKey> {
-        self.require(Role::Admin)?;
+        self.require_current_admin()?;
         let old = self.person_here(name)?;
         let person = self.core.membership.people().find(|p| p.key == old);
         let roles: Vec<Role> = person
