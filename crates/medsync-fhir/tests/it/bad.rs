@@ -77,7 +77,10 @@ fn bad_lines_are_refused_and_the_good_one_among_them_is_kept() {
             br#"{"resourceType":"Patient","id":"x","gender":"male","gender":"female"}"#.to_vec(),
             Reject::DuplicateMember,
         ),
-        (good[..good.len() / 2].into(), Reject::NotJson),
+        (
+            good.as_bytes().split_at(good.len() / 2).0.into(),
+            Reject::NotJson,
+        ),
     ];
     let mut world = desk();
     let mut input = good.clone().into_bytes();
@@ -297,9 +300,18 @@ fn an_admin_whose_certificate_ended_is_warned_and_work_goes_on() {
         vault.admit(&request, &SENIOR)
     });
     assert!(error.to_string().contains("24 words"), "{error}");
+    // Nor would it keep anybody out, and nobody may believe that it did.
+    let bala = world.devices[1].vault.author().expect("a person").0;
+    let error = refused(&mut world.devices[0], |vault| vault.revoke(&bala, "left"));
+    assert!(error.to_string().contains("no effect"), "{error}");
+    let kdf = Kdf::for_tests();
+    let error = refused(&mut world.devices[0], |vault| {
+        vault.reset_pin("Asha", b"4711", kdf)
+    });
+    assert!(error.to_string().contains("no effect"), "{error}");
     // Somebody who is added now writes without authority; whoever was here goes on.
     let asha = &mut world.devices[0].vault;
-    let added = asha.add_person("Dev", &[Role::Clinician], b"4711", Kdf::for_tests());
+    let added = asha.add_person("Dev", &[Role::Clinician], b"4711", kdf);
     let (dev, owner) = (added.expect("a key"), asha.owner());
     asha.unlock(&dev, Some(b"4711")).expect("unlocks");
     world.devices[0].set("Condition/c", "code", r#"{"text":"malaria"}"#);
