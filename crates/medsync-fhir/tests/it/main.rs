@@ -3,6 +3,7 @@
 mod bad;
 mod bad_input;
 mod canary;
+mod drown;
 mod export;
 mod laws;
 mod real_data;
