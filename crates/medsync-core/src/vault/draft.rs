@@ -7,7 +7,7 @@ use crate::ledger::commit::Intent;
 use crate::model::cell::{Atom, Cell};
 use crate::model::field::{Addable, Countable, Settable};
 use crate::model::json::Json;
-use crate::model::kind::{KindRules, field_of_key};
+use crate::model::kind::{KindRules, field_of_key, key_in_logs};
 use crate::model::order::Order;
 use crate::model::pack::PolicyRow;
 use crate::model::policy;
@@ -44,7 +44,7 @@ impl FromStr for Version {
 }
 
 /// Edits of one record, pinned to the version that was in view when it was opened.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[must_use = "a draft does nothing until it is committed"]
 pub struct Draft {
     record: RecordId,
@@ -53,7 +53,18 @@ pub struct Draft {
     because: Option<String>,
 }
 
-#[derive(Debug, Clone)]
+// The reason is the author's words, which a derived one would print.
+impl fmt::Debug for Draft {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Draft")
+            .field("record", &self.record)
+            .field("seen", &self.seen)
+            .field("steps", &self.steps)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Clone)]
 enum Step {
     Set(String, Json),
     Remove(String),
@@ -62,6 +73,21 @@ enum Step {
     Retract(String),
     Count(String, i64),
     Whole(Json),
+}
+
+impl fmt::Debug for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (verb, key) = match self {
+            Self::Set(member, _) => ("Set", &**member),
+            Self::Remove(member) => ("Remove", &**member),
+            Self::Add(field, _) => ("Add", &**field),
+            Self::SetElement(key, _) => ("SetElement", &**key),
+            Self::Retract(key) => ("Retract", &**key),
+            Self::Count(field, _) => ("Count", &**field),
+            Self::Whole(_) => ("Whole", ""),
+        };
+        write!(f, "{verb}({})", key_in_logs(key))
+    }
 }
 
 impl Draft {
@@ -494,7 +520,7 @@ impl Page<'_> {
         let Some(Cell::Put { order, .. }) = shown else {
             return Err(Error::invalid_at(
                 "the list has no such element",
-                element_name(key),
+                key_in_logs(key),
             ));
         };
         self.cells.insert(
@@ -512,7 +538,7 @@ impl Page<'_> {
         if !self.seen.keys.contains_key(key) {
             return Err(Error::invalid_at(
                 "the list has no such element",
-                element_name(key),
+                key_in_logs(key),
             ));
         }
         self.cells.insert(key.into(), Cell::Removed { reason });
@@ -570,9 +596,4 @@ impl Page<'_> {
             hint: "say why (--because)",
         })
     }
-}
-
-/// An element's name is data: only its field is told.
-fn element_name(key: &str) -> String {
-    format!("{}/..", field_of_key(key))
 }

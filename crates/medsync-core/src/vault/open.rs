@@ -22,13 +22,13 @@ use crate::vault::people::{self, Seal};
 use crate::vault::rejudge;
 use crate::vault::rows::{self, Rows, kind};
 use crate::vault::write::{OwnCommit, Signer};
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
 const FORMAT: u32 = 1;
 
 /// What a new vault needs.
-#[derive(Debug)]
 pub struct NewVault<'a> {
     /// Opens it from now on.
     pub passphrase: &'a str,
@@ -40,6 +40,16 @@ pub struct NewVault<'a> {
     pub person: &'a str,
     /// The device's name.
     pub device: &'a str,
+}
+
+// By hand: a derived one would print the passphrase.
+impl fmt::Debug for NewVault<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewVault")
+            .field("suite", &self.suite)
+            .field("kdf", &self.kdf)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a new vault tells its maker once.
@@ -81,7 +91,8 @@ impl Vault {
     /// Makes a vault and a workspace of its own, in which its first person holds every role.
     ///
     /// # Errors
-    /// [`Error::Refused`] if the folder holds a vault, [`Error::Storage`] if it cannot be written.
+    /// [`Error::Refused`] if the folder holds a vault, [`Error::Storage`] if it cannot be written,
+    /// [`Error::Invalid`] for a name or a pack that does not fit.
     pub fn create(
         dir: &Path,
         env: SharedEnv,
@@ -89,6 +100,9 @@ impl Vault {
         workspace: &str,
         pack: &PolicyPack,
     ) -> Result<Created> {
+        // What no replica can read would leave every field to people.
+        PolicyPack::from_json(&pack.to_bytes())?;
+        certificate::check_name(workspace)?;
         let mut created = Self::create_alone(dir, env, new, pack)?;
         let words = Words::generate(&*created.vault.env);
         let authority = certificate::authority_key(words.entropy().expose());
@@ -98,7 +112,6 @@ impl Vault {
             name: workspace.to_owned(),
             authority: authority.public(),
         };
-        certificate::check_name(workspace)?;
         let device = created.vault.device()?.public_recipient();
         let (person, device_name) = (new.person.to_owned(), new.device.to_owned());
         created.vault.work(|work, signer| {
@@ -279,9 +292,8 @@ pub(crate) fn take_items(work: &mut Work, chain: u32, seq: u64) -> Result<()> {
     for leaf in &row.leaves {
         if let Some(Entry::Item { kind, bytes }) = leaf.entry()? {
             any = true;
-            if let Ok(Some(item)) = MemberItem::parse(kind, &bytes) {
-                found.push((item, carrier));
-            }
+            let item = MemberItem::parse(kind, &bytes).ok().flatten();
+            found.extend(item.map(|item| (item, carrier)));
         }
     }
     // Nearly every commit: members and pack stay as they are, and the pack is long to read.
