@@ -43,8 +43,11 @@ impl FromStr for Version {
     }
 }
 
+/// By how many bytes an edit may let a record grow that is larger than records should be.
+const SMALL_EDIT: usize = 4096;
+
 /// Edits of one record, pinned to the version that was in view when it was opened.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[must_use = "a draft does nothing until it is committed"]
 pub struct Draft {
     record: RecordId,
@@ -53,7 +56,7 @@ pub struct Draft {
     because: Option<String>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 enum Step {
     Set(String, Json),
     Remove(String),
@@ -62,6 +65,14 @@ enum Step {
     Retract(String),
     Count(String, i64),
     Whole(Json),
+}
+
+// What is written, and why, is nobody's but the record's.
+impl fmt::Debug for Draft {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let steps = self.steps.len();
+        write!(f, "Draft({:?}, {steps} steps)", self.record)
+    }
 }
 
 impl Draft {
@@ -185,7 +196,9 @@ fn resolve(work: &Work, draft: Draft) -> Result<Option<RecordEdit>> {
     let rules = Arc::clone(work.core.rules(&draft.record));
     let now = load_record(work, &draft.record)?.map_or_else(RecordState::default, |(s, _)| s);
     let seen = state_at(work, &draft.record, &now, &draft.seen, &rules)?;
-    let json = Json::parse(seen.render(&draft.record, &rules).as_bytes())?;
+    let text = seen.render(&draft.record, &rules);
+    let before = text.len();
+    let json = Json::parse(text.as_bytes())?;
     let replica = work.core.meta.replica.to_string();
     let reason = draft.because.as_deref();
     let namer = work.core.namer()?;
@@ -222,7 +235,10 @@ fn resolve(work: &Work, draft: Draft) -> Result<Option<RecordEdit>> {
     }
     let patient = index::patient_of(&work.core.pack, &draft.record, &page.json);
     let size: usize = page.json.text().len();
-    if size > RESOURCE_MAX {
+    // Others may have made it so large, without any authority: it must still be possible to stop
+    // a medicine there.
+    let grows = before <= RESOURCE_MAX || size > before.saturating_add(SMALL_EDIT);
+    if size > RESOURCE_MAX && grows {
         return Err(Error::invalid_at(
             "the record would be larger than 256 KiB",
             size,
