@@ -225,7 +225,9 @@ impl Vault {
                 .chains
                 .iter()
                 .filter(|c| c.id.author.0 == *key)
-                .map(|c| (c.id.replica, c.max_seq))
+                // Up to the first gap: what lies beyond may be one commit at a place far ahead, and
+                // all that is still to be written before it would have authority.
+                .map(|c| (c.id.replica, c.seq))
                 .collect();
             let terms = RevocationTerms {
                 workspace,
