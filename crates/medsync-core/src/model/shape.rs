@@ -8,7 +8,7 @@ use crate::model::kind::KindRules;
 use crate::model::order::Order;
 use serde::Deserialize as _;
 use serde_json::value::RawValue;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Largest resource that a record holds, in bytes of canonical JSON. Attachments come later.
 pub const RESOURCE_MAX: usize = 256 * 1024;
@@ -243,7 +243,7 @@ pub fn render<'a>(
             .remove(field)
             .map_or_else(Vec::new, |a| apart(field, a));
         lines.extend(items.into_iter().map(|(_, line)| line));
-        columns(&lines, &mut members);
+        columns(field, &lines, &mut members);
     }
     for (field, atom) in whole {
         let all = line(field, atom).into_iter();
@@ -296,16 +296,42 @@ fn apart<'a>(field: &'a str, atom: &'a Atom) -> Vec<Line<'a>> {
     lines
 }
 
+/// Places in the arrays of members other than a list's own: beyond, nobody's list but a hostile one,
+/// in which every item names a member of its own.
+const FOREIGN_PLACES_MAX: usize = 65_536;
+
+/// Whether a member is one that a list's items give to: `name` and `_name`.
+pub(crate) fn is_own(field: &str, name: &str) -> bool {
+    name.strip_prefix('_').unwrap_or(name) == field || name == field
+}
+
 /// One array for each member that any line gives something to.
-fn columns<'a>(lines: &[Line<'a>], members: &mut Vec<(&'a str, String)>) {
-    let names: BTreeSet<&str> = lines.iter().flatten().map(|(name, _)| *name).collect();
-    for name in names {
-        let texts = lines.iter().map(|line| {
-            let own = line.iter().find(|(n, _)| *n == name);
-            own.map_or("null", |(_, text)| text)
-        });
-        let texts: Vec<&str> = texts.collect();
-        members.push((name, format!("[{}]", texts.join(","))));
+fn columns<'a>(field: &str, lines: &[Line<'a>], members: &mut Vec<(&'a str, String)>) {
+    let mut given: BTreeMap<&str, Vec<(usize, &str)>> = BTreeMap::new();
+    for (at, line) in lines.iter().enumerate() {
+        for (name, text) in line {
+            given.entry(name).or_default().push((at, text));
+        }
+    }
+    let mut room = FOREIGN_PLACES_MAX;
+    for (name, texts) in given {
+        if !is_own(field, name) {
+            match room.checked_sub(lines.len()) {
+                Some(left) => room = left,
+                None => continue,
+            }
+        }
+        let mut texts = texts.into_iter().peekable();
+        let mut out = String::from("[");
+        for at in 0..lines.len() {
+            if at > 0 {
+                out.push(',');
+            }
+            let own = texts.next_if(|(line, _)| *line == at);
+            out.push_str(own.map_or("null", |(_, text)| text));
+        }
+        out.push(']');
+        members.push((name, out));
     }
 }
 

@@ -78,15 +78,16 @@ impl LeafRow {
         }
     }
 
-    /// The change's entry and bytes, where they are here.
+    /// The change's entry and bytes, where they are here and understood.
     pub(crate) fn change(&self) -> Result<Option<(ChangeEntry, &[u8])>> {
         let Self::Change { entry, change, .. } = self else {
             return Ok(None);
         };
-        match Entry::parse(entry)? {
-            Entry::Change(entry) => Ok(Some((entry, change))),
-            _ => Err(Error::integrity("a stored change has no change's entry")),
-        }
+        Ok(match Entry::parse(entry)? {
+            Entry::Change(entry) => Some((entry, change)),
+            // Of a newer engine: no change that this one knows.
+            _ => None,
+        })
     }
 
     /// The leaf's hash in the commit's tree.
@@ -120,6 +121,18 @@ impl CommitRow {
     /// The header, as it was signed.
     pub(crate) fn header(&self) -> Result<Header> {
         Header::parse(&self.header)
+    }
+
+    /// Whether certificates, revocations or packs are among its entries.
+    pub(crate) fn has_items(&self) -> bool {
+        let item = |leaf: &LeafRow| matches!(leaf, LeafRow::Item(_));
+        self.leaves.iter().any(item)
+    }
+
+    /// Whether nothing else is.
+    pub(crate) fn only_items(&self) -> bool {
+        let item = |leaf: &LeafRow| matches!(leaf, LeafRow::Item(_));
+        self.leaves.iter().all(item)
     }
 
     /// The row's bytes: compressed where that pays.

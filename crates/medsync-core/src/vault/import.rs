@@ -28,9 +28,11 @@ use std::thread;
 /// Resources of one commit. Few enough that one bad commit is small, enough to share its cost.
 const COMMIT_RESOURCES: usize = 32;
 /// Commits that are prepared together, beside the writing of those before them.
-const BATCH_COMMITS: usize = 16;
+const BATCH_COMMITS: usize = 8;
+/// Batches on their way at once: enough for the worker while an fsync holds up the writer.
+const IN_FLIGHT: usize = 8;
 /// Rows of one fsync, in bytes: the more, the fewer pages are written twice.
-const FSYNC_BYTES: usize = 8 << 20;
+const FSYNC_BYTES: usize = 16 << 20;
 
 /// What is imported together.
 #[derive(Debug, Clone)]
@@ -131,8 +133,8 @@ impl Vault {
         };
         let mut writer = Writer::new(self, source);
         thread::scope(|scope| {
-            let (to_prepare, jobs) = mpsc::sync_channel::<Vec<Group>>(1);
-            let (done, prepared) = mpsc::sync_channel(1);
+            let (to_prepare, jobs) = mpsc::sync_channel::<Vec<Group>>(IN_FLIGHT);
+            let (done, prepared) = mpsc::sync_channel(IN_FLIGHT);
             scope.spawn(move || {
                 for batch in jobs {
                     let ready: Vec<PreparedGroup> = batch
@@ -154,8 +156,8 @@ impl Vault {
                     to_prepare.send(timed.collect()).map_err(|_| STOPPED)?;
                     in_flight += 1;
                 }
-                // One batch is prepared while the one before it is written.
-                while in_flight > usize::from(!ended) {
+                // Batches are prepared while those before them are written.
+                while in_flight >= IN_FLIGHT || (ended && in_flight > 0) {
                     let ready = prepared.recv().map_err(|_| STOPPED)?;
                     in_flight -= 1;
                     if writer.write(ready, timer.clock)? {

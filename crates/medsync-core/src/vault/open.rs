@@ -9,7 +9,7 @@ use crate::env::SharedEnv;
 use crate::error::{Error, Result};
 use crate::ids::{AuthorKey, DeviceKey, ReplicaId};
 use crate::ledger::certificate::{self, Certificate, Role, Subject, Terms};
-use crate::ledger::commit::Intent;
+use crate::ledger::commit::{Header, Intent};
 use crate::ledger::entry::{Entry, ItemKind};
 use crate::ledger::membership::{Carrier, MemberItem, Membership};
 use crate::model::kind::ActivePack;
@@ -26,13 +26,13 @@ use crate::vault::people::{self, Seal};
 use crate::vault::rejudge;
 use crate::vault::rows::{self, Rows, kind};
 use crate::vault::write::{OwnCommit, Signer};
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
 const FORMAT: u32 = 1;
 
 /// What a new vault needs.
-#[derive(Debug)]
 pub struct NewVault<'a> {
     /// Opens it from now on.
     pub passphrase: &'a str,
@@ -44,6 +44,16 @@ pub struct NewVault<'a> {
     pub person: &'a str,
     /// The device's name.
     pub device: &'a str,
+}
+
+// By hand: a derived one would print the passphrase.
+impl fmt::Debug for NewVault<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewVault")
+            .field("suite", &self.suite)
+            .field("kdf", &self.kdf)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a new vault tells its maker once.
@@ -86,7 +96,8 @@ impl Vault {
     /// crash before this returns leaves no vault.
     ///
     /// # Errors
-    /// [`Error::Refused`] if the folder holds a vault, [`Error::Storage`] if it cannot be written.
+    /// [`Error::Refused`] if the folder holds a vault, [`Error::Storage`] if it cannot be written,
+    /// [`Error::Invalid`] for a name or a pack that does not fit.
     pub fn create(
         dir: &Path,
         env: SharedEnv,
@@ -119,7 +130,7 @@ impl Vault {
         pack: &PolicyPack,
     ) -> Result<Created> {
         // Asked before there are files.
-        check_names(new, workspace)?;
+        check_new(new, workspace, pack)?;
         let recovery = Words::generate(&*env);
         let (store, founded) = Store::create(
             dir,
@@ -148,7 +159,7 @@ impl Vault {
         workspace: Option<&str>,
         pack: &PolicyPack,
     ) -> Result<Created> {
-        check_names(new, workspace)?;
+        check_new(new, workspace, pack)?;
         let recovery = Words::generate(&*env);
         let tuning = Tuning::default();
         let store = Store::open_on(backend, Arc::clone(&env), root, new.suite, tuning)?;
@@ -220,7 +231,9 @@ impl Vault {
     }
 }
 
-fn check_names(new: &NewVault<'_>, workspace: Option<&str>) -> Result<()> {
+fn check_new(new: &NewVault<'_>, workspace: Option<&str>, pack: &PolicyPack) -> Result<()> {
+    // What no replica can read would leave every field to people.
+    PolicyPack::from_json(&pack.to_bytes())?;
     certificate::check_name(new.person)?;
     certificate::check_name(new.device)?;
     workspace.map_or(Ok(()), certificate::check_name)
@@ -349,49 +362,54 @@ fn found_workspace(
 impl OwnCommit {
     /// Stores a commit of items and lets them take effect.
     pub(crate) fn store_items(self, work: &mut Work) -> Result<()> {
-        let (chain, seq) = self.place();
+        let place = self.place();
         self.store(work)?;
-        take_items(work, chain, seq)
+        work.items.push(place);
+        take_items(work)
     }
 }
 
-/// Indexes a commit's items and lets certificates and revocations take effect.
-pub(crate) fn take_items(work: &mut Work, chain: u32, seq: u64) -> Result<()> {
-    let Some(row) = load_commit(work, chain, seq)? else {
-        return Ok(());
-    };
-    let header = row.header()?;
-    let carrier = Carrier {
-        hlc: header.fields().hlc,
-        chain: header.fields().chain,
-        seq,
-    };
-    let (mut found, mut any) = (Vec::new(), false);
-    for leaf in &row.leaves {
-        if let Some(Entry::Item { kind, bytes }) = leaf.entry()? {
-            any = true;
-            if let Ok(Some(item)) = MemberItem::parse(kind, &bytes) {
-                found.push((item, carrier));
+/// Indexes the items of commits that became visible and lets them take effect, all at once.
+pub(crate) fn take_items(work: &mut Work) -> Result<()> {
+    let mut found = Vec::new();
+    let mut packs = false;
+    for (chain, seq) in std::mem::take(&mut work.items) {
+        let Some(row) = load_commit(work, chain, seq)? else {
+            continue;
+        };
+        let carrier = carrier(&row.header()?);
+        for leaf in &row.leaves {
+            if let Ok(Some(Entry::Item { kind, bytes })) = leaf.entry() {
+                packs |= kind == ItemKind::PACK;
+                if let Ok(Some(item)) = MemberItem::parse(kind, &bytes) {
+                    found.push((item, carrier));
+                }
             }
         }
+        work.txn
+            .put(rows::in_chain(kind::ITEM, chain, seq), Vec::new());
     }
-    // Nearly every commit: members and pack stay as they are, and the pack is long to read.
-    if !any {
+    if found.is_empty() && !packs {
         return Ok(());
     }
-    work.txn
-        .put(rows::in_chain(kind::ITEM, chain, seq), Vec::new());
-    if !found.is_empty() {
-        let before = Arc::clone(&work.core.membership);
-        Arc::make_mut(&mut work.core.membership).extend(found);
-        rejudge::after_membership(work, &before)?;
-    }
+    let before = Arc::clone(&work.core.membership);
+    Arc::make_mut(&mut work.core.membership).extend(found);
     let pack = active_pack(work, &work.core)?;
-    if pack.hash() != work.core.pack.hash() {
+    if pack.hash() == work.core.pack.hash() {
+        rejudge::after_membership(work, &before)
+    } else {
         work.core.pack = pack;
-        rejudge::after_pack(work)?;
+        rejudge::after_pack(work)
     }
-    Ok(())
+}
+
+fn carrier(header: &Header) -> Carrier {
+    let fields = header.fields();
+    Carrier {
+        hlc: fields.hlc,
+        chain: fields.chain,
+        seq: fields.seq,
+    }
 }
 
 /// The pack in force: the highest version delivered by someone who may; the hash breaks ties.
@@ -409,10 +427,10 @@ pub(crate) fn active_pack(rows: &dyn Rows, core: &Core) -> Result<Arc<ActivePack
             continue;
         }
         for leaf in &row.leaves {
-            let Some(Entry::Item {
+            let Ok(Some(Entry::Item {
                 kind: ItemKind::PACK,
                 bytes,
-            }) = leaf.entry()?
+            })) = leaf.entry()
             else {
                 continue;
             };
@@ -429,8 +447,18 @@ pub(crate) fn active_pack(rows: &dyn Rows, core: &Core) -> Result<Arc<ActivePack
     Ok(match best {
         Some((_, hash, _)) if hash == *core.pack.hash() => Arc::clone(&core.pack),
         Some((_, _, pack)) => Arc::new(ActivePack::new(pack)),
-        None => Arc::clone(&core.pack),
+        // Whoever brought the last one had no authority for it after all.
+        None => given_pack(rows)?,
     })
+}
+
+/// The pack the vault was made with: in force until the workspace's arrives.
+fn given_pack(rows: &dyn Rows) -> Result<Arc<ActivePack>> {
+    let row = rows.get(&rows::meta("pack"))?;
+    let row = row.ok_or(Error::integrity(
+        "the vault lacks the pack it was made with",
+    ))?;
+    Ok(Arc::new(ActivePack::new(PolicyPack::from_json(&row)?)))
 }
 
 pub(crate) fn set_meta(work: &mut Work, meta: Meta) {
@@ -466,7 +494,7 @@ fn load_core(store: &Store) -> Result<Core> {
         clock: Clock::resume(Timestamp(clock)),
         counts: unpack_row(&get("counts")?)?,
         membership: Arc::new(Membership::new(authority)),
-        pack: Arc::new(ActivePack::new(PolicyPack::from_json(&get("pack")?)?)),
+        pack: given_pack(&rows)?,
     };
     let mut items = crate::vault::enrol::load_granted(&rows)?;
     for (key, _) in rows.all(&[kind::ITEM])? {
@@ -476,13 +504,9 @@ fn load_core(store: &Store) -> Result<Core> {
         let Some(row) = load_commit(&rows, chain, seq)? else {
             continue;
         };
-        let carrier = Carrier {
-            hlc: row.header()?.fields().hlc,
-            chain: core.chain(chain)?.id,
-            seq,
-        };
+        let carrier = carrier(&row.header()?);
         for leaf in &row.leaves {
-            if let Some(Entry::Item { kind, bytes }) = leaf.entry()?
+            if let Ok(Some(Entry::Item { kind, bytes })) = leaf.entry()
                 && let Ok(Some(item)) = MemberItem::parse(kind, &bytes)
             {
                 items.push((item, carrier));

@@ -86,7 +86,7 @@ pub(crate) fn person_row(
 
 impl Vault {
     /// Unlocks a person's signing key, with their PIN or, where the passphrase stands for it,
-    /// without.
+    /// without. What the person before wrote is sealed, as when they leave.
     ///
     /// # Errors
     /// [`Error::WrongSecret`] for another PIN, [`Error::Locked`] if one is needed,
@@ -117,6 +117,10 @@ impl Vault {
             .first_chunk::<32>()
             .ok_or(Error::integrity("a signing key is damaged"))?;
         let key = SigningKey::from_seed(seed);
+        if self.author().is_some_and(|before| before != *author) {
+            // Nobody else can seal what the one before wrote, and unsealed it never leaves.
+            self.seal()?;
+        }
         self.signer = Some(Signer {
             author: *author,
             key,
@@ -219,9 +223,10 @@ impl Vault {
     /// here on; what they signed with it stays theirs.
     ///
     /// # Errors
-    /// [`Error::Refused`] without the admin role, [`Error::NotFound`] for a stranger.
+    /// [`Error::Refused`] without the admin role or after its end, [`Error::NotFound`] for a
+    /// stranger.
     pub fn reset_pin(&mut self, name: &str, pin: &[u8], kdf: Kdf) -> Result<AuthorKey> {
-        self.require(Role::Admin)?;
+        self.require_current_admin()?;
         let old = self.person_here(name)?;
         let person = self.core.membership.people().find(|p| p.key == old);
         let roles: Vec<Role> = person

@@ -1,7 +1,7 @@
 //! Sealing: one signature over a run of commits, before they leave the device.
 
 use crate::error::Result;
-use crate::ledger::batch::{self, SignedHeader};
+use crate::ledger::batch::{self, BatchHeader, SignedHeader};
 use crate::ledger::commit::Header;
 use crate::vault::Vault;
 use crate::vault::core::{Chain, Work, load_commit};
@@ -49,7 +49,7 @@ fn seal_chain(work: &mut Work, signer: &Signer, no: u32) -> Result<usize> {
         };
         let size = row.len();
         if !run.is_empty() && (run.len() >= BATCH_COMMITS || bytes + size > BATCH_BYTES) {
-            put_batch(work, no, &batch::seal(&signer.key, workspace, &run)?, &run);
+            put_batch(work, no, &batch::seal(&signer.key, workspace, &run)?, &run)?;
             batches += 1;
             run.clear();
             bytes = 0;
@@ -60,20 +60,33 @@ fn seal_chain(work: &mut Work, signer: &Signer, no: u32) -> Result<usize> {
         }
     }
     if !run.is_empty() {
-        put_batch(work, no, &batch::seal(&signer.key, workspace, &run)?, &run);
+        put_batch(work, no, &batch::seal(&signer.key, workspace, &run)?, &run)?;
         batches += 1;
     }
     work.chain_mut(no)?.sealed = chain.seq;
     Ok(batches)
 }
 
-/// Stores a batch's seal under the place of its first commit.
-pub(crate) fn put_batch(work: &mut Work, chain: u32, signed: &SignedHeader, run: &[Header]) {
-    if let Some(first) = run.first() {
-        let row = [&signed.signature[..], &signed.header].concat();
-        work.txn
-            .put(rows::in_chain(kind::BATCH, chain, first.fields().seq), row);
+/// Stores a batch's seal under the place of its first commit; a longer one that is there stays.
+pub(crate) fn put_batch(
+    work: &mut Work,
+    chain: u32,
+    signed: &SignedHeader,
+    run: &[Header],
+) -> Result<()> {
+    let (Some(first), Some(last)) = (run.first(), run.last()) else {
+        return Ok(());
+    };
+    let place = rows::in_chain(kind::BATCH, chain, first.fields().seq);
+    let there = work.txn.get(&place)?.and_then(|row| batch_row(&row));
+    if let Some(there) = there
+        && BatchHeader::parse(&there.header)?.last >= last.fields().seq
+    {
+        return Ok(());
     }
+    work.txn
+        .put(place, [&signed.signature[..], &signed.header].concat());
+    Ok(())
 }
 
 /// Reads a batch's row.

@@ -1,5 +1,6 @@
 //! Tests from outside: only public names.
 
+mod attacks;
 mod crash;
 mod cuts;
 mod exchange;
