@@ -1,8 +1,6 @@
 //! Authors, certified or not, who write what no honest engine writes.
 
-use super::{
-    Cell, CommitId, Mallory, Role, Scene, Tip, encode, entry, env, json, part, record, within,
-};
+use super::{Cell, CommitId, Mallory, Role, Scene, Tip, encode, entry, env, json, part, record};
 use medsync_core::ledger::certificate::{Certificate, Subject, Terms};
 use medsync_core::ledger::entry::ItemKind;
 use medsync_core::ledger::wire::WireLeaf;
