@@ -143,7 +143,9 @@ impl Scene {
 
     fn workspace_dir(&self) -> PathBuf {
         let workspace = self.workspace.to_string();
-        self.stick.join("medsync-exchange").join(&workspace[..16])
+        self.stick
+            .join("medsync-exchange")
+            .join(workspace.get(..16).expect("an id"))
     }
 
     /// Mallory's data key, signed by the device of Mallory's.

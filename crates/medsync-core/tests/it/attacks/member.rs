@@ -22,12 +22,8 @@ fn a_place_far_ahead_costs_nothing() {
     scene.put(1, &[batch]);
     scene.exchange();
     scene.vault.status().expect("a status");
-    {
-        scene
-            .vault
-            .revoke(&mallory.person.public(), "hostile")
-            .expect("revokes")
-    };
+    let revoked = scene.vault.revoke(&mallory.person.public(), "hostile");
+    revoked.expect("revokes");
     scene.exchange();
     scene.assert_sound();
 }
