@@ -2,6 +2,7 @@
 
 mod carrier;
 mod member;
+mod own;
 
 use medsync_core::crypto::envelope;
 use medsync_core::crypto::sign::SigningKey;
@@ -113,19 +114,6 @@ impl Scene {
         }
     }
 
-    /// Another vault of the workspace, at the same stick.
-    fn second(&mut self) -> Vault {
-        let dir = self.stick.with_file_name("second");
-        let new = new_vault("Ben", "Tablet");
-        let mut vault = Vault::create_alone(&dir, env(), &new)
-            .expect("a vault")
-            .vault;
-        let request = vault.request().expect("a request");
-        let grant = self.vault.admit(&request, &[Role::Clinician]);
-        vault.join(&grant.expect("a grant")).expect("joins");
-        vault
-    }
-
     fn exchange(&mut self) -> ExchangeReport {
         let done = self.vault.exchange(&self.stick, &mut |_| {});
         done.expect("one bad file stops nothing")
@@ -198,11 +186,14 @@ impl Scene {
 
     /// Writes a field in sight of what is there.
     fn write(&mut self, id: &str, field: &str, value: &str) {
-        write(&mut self.vault, id, field, value);
+        let mut draft = self.vault.draft(&record(id)).expect("a draft");
+        draft.set(field, Json::string(value));
+        self.vault.commit(vec![draft]).expect("commits");
     }
 
     fn shows(&self, id: &str) -> Option<String> {
-        shows(&self.vault, id)
+        let view = self.vault.read(&record(id)).expect("reads");
+        view.map(|view| view.json.expose().clone())
     }
 
     fn pending(&self) -> u64 {
@@ -216,17 +207,6 @@ impl Scene {
         });
         assert!(report.is_sound(), "{report:?}");
     }
-}
-
-fn write(vault: &mut Vault, id: &str, field: &str, value: &str) {
-    let mut draft = vault.draft(&record(id)).expect("a draft");
-    draft.set(field, Json::string(value));
-    vault.commit(vec![draft]).expect("commits");
-}
-
-fn shows(vault: &Vault, id: &str) -> Option<String> {
-    let view = vault.read(&record(id)).expect("reads");
-    view.map(|view| view.json.expose().clone())
 }
 
 const KEY: DataKeyId = DataKeyId([77; 16]);
