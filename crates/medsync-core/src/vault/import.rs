@@ -8,8 +8,8 @@ use crate::doc;
 use crate::doc::state::RecordState;
 use crate::error::{Error, Result};
 use crate::ids::{ActorId, ChangeId, RecordId};
-use crate::ledger::commit::Intent;
-use crate::ledger::entry::ImportMark;
+use crate::ledger::commit::{ENTRIES_MAX, Intent};
+use crate::ledger::entry::{ImportMark, SOURCE_BYTES_MAX};
 use crate::model::cell::Cell;
 use crate::model::json::Json;
 use crate::model::pack::Lane;
@@ -20,7 +20,8 @@ use crate::vault::core::{Core, Work, load_record};
 use crate::vault::index;
 use crate::vault::rows::Row;
 use crate::vault::write::{
-    OwnCommit, RecordEdit, Signer, edit_record, history, record_rows, source_mark, state_row,
+    COMMIT_TRAVELS_MAX, OwnCommit, RecordEdit, Signer, edit_record, history, record_rows,
+    source_mark, state_row,
 };
 use std::sync::mpsc;
 use std::thread;
@@ -33,6 +34,9 @@ const BATCH_COMMITS: usize = 8;
 const IN_FLIGHT: usize = 8;
 /// Rows of one fsync, in bytes: the more, the fewer pages are written twice.
 const FSYNC_BYTES: usize = 16 << 20;
+
+/// About how much an entry and its seal add to a change, in bytes.
+const ENTRY_ABOUT: usize = 1024;
 
 /// What is imported together.
 #[derive(Debug, Clone)]
@@ -112,6 +116,11 @@ impl Vault {
         units: impl Iterator<Item = Unit>,
         progress: &mut dyn FnMut(&ImportReport),
     ) -> Result<ImportReport> {
+        if !(1..=SOURCE_BYTES_MAX).contains(&source.len()) {
+            return Err(Error::invalid(
+                "an import's source needs a name of 1 to 128 bytes",
+            ));
+        }
         let (chain, id) = self.authored(|work, signer| {
             let id = OwnCommit::chain_of(work, signer);
             Ok((work.number_chain(&id)?, id))
@@ -381,11 +390,18 @@ fn write_group(
 ) -> Result<usize> {
     let bad = |r: &Prepared| Some((r.tag, r.atoms.as_ref().err()?.clone()));
     let bad: Vec<(u64, Error)> = group.resources.iter().filter_map(bad).collect();
-    let refused = group.atomic && !bad.is_empty();
-    report.rejected.extend(bad);
-    if refused {
-        return Ok(0);
+    if group.atomic {
+        let fault = one_commit(&group.resources);
+        if !bad.is_empty() || fault.is_some() {
+            let all = group.resources.iter().map(|r| r.tag);
+            match fault {
+                Some(fault) => report.rejected.extend(all.map(|tag| (tag, fault.clone()))),
+                None => report.rejected.extend(bad),
+            }
+            return Ok(0);
+        }
     }
+    report.rejected.extend(bad);
     let lane = |r: &Prepared| work.core.rules(&r.record).lane();
     let lane = group.resources.iter().map(lane).min().unwrap_or(Lane::P3);
     let mut commit = OwnCommit::at(work, signer, Intent::Import, lane, group.hlc)?;
@@ -401,8 +417,14 @@ fn write_group(
             (Some((state, _)), _) => match changes_of(work, &resource, &state, source, atoms)? {
                 Some(edit) => {
                     bytes += 1024;
-                    edit_record(work, &mut commit, edit)?;
-                    report.updated += 1;
+                    match edit_record(work, &mut commit, edit) {
+                        Ok(()) => report.updated += 1,
+                        // Nothing of it was written: what it says does not fit the record.
+                        Err(error @ Error::Invalid { .. }) if !group.atomic => {
+                            report.rejected.push((resource.tag, error));
+                        }
+                        Err(error) => return Err(error),
+                    }
                 }
                 None => report.unchanged += 1,
             },
@@ -413,6 +435,21 @@ fn write_group(
         commit.store(work)?;
     }
     Ok(bytes)
+}
+
+/// Why resources cannot be one commit, if they cannot.
+fn one_commit(resources: &[Prepared]) -> Option<Error> {
+    let mut records: Vec<&RecordId> = resources.iter().map(|r| &r.record).collect();
+    records.sort_unstable();
+    if records.windows(2).any(|pair| pair[0] == pair[1]) {
+        return Some(Error::invalid("one resource twice cannot be one commit"));
+    }
+    let changes = resources.iter().filter_map(|r| r.fresh.as_ref());
+    let size: usize = changes.map(|f| f.bytes.len() + ENTRY_ABOUT).sum();
+    if size > COMMIT_TRAVELS_MAX || resources.len() > ENTRIES_MAX {
+        return Some(Error::invalid("this is too much for one commit; split it"));
+    }
+    None
 }
 
 /// Writes a record that was not there, as it was prepared.

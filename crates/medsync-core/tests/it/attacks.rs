@@ -2,6 +2,7 @@
 
 mod carrier;
 mod member;
+mod own;
 
 use medsync_core::crypto::envelope;
 use medsync_core::crypto::sign::SigningKey;
@@ -177,11 +178,14 @@ impl Scene {
 
     /// Writes a field in sight of what is there.
     fn write(&mut self, id: &str, field: &str, value: &str) {
-        write(&mut self.vault, id, field, value);
+        let mut draft = self.vault.draft(&record(id)).expect("a draft");
+        draft.set(field, Json::string(value));
+        self.vault.commit(vec![draft]).expect("commits");
     }
 
     fn shows(&self, id: &str) -> Option<String> {
-        shows(&self.vault, id)
+        let view = self.vault.read(&record(id)).expect("reads");
+        view.map(|view| view.json.expose().clone())
     }
 
     fn pending(&self) -> u64 {
@@ -193,17 +197,6 @@ impl Scene {
         let report = { self.vault.verify(true, &mut |_, _| {}).expect("verifies") };
         assert!(report.is_sound(), "{report:?}");
     }
-}
-
-fn write(vault: &mut Vault, id: &str, field: &str, value: &str) {
-    let mut draft = vault.draft(&record(id)).expect("a draft");
-    draft.set(field, Json::string(value));
-    vault.commit(vec![draft]).expect("commits");
-}
-
-fn shows(vault: &Vault, id: &str) -> Option<String> {
-    let view = vault.read(&record(id)).expect("reads");
-    view.map(|view| view.json.expose().clone())
 }
 
 const KEY: DataKeyId = DataKeyId([77; 16]);
