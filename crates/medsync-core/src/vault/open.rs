@@ -1,5 +1,7 @@
 //! Making a vault and opening it.
 
+#[cfg(any(test, feature = "testing"))]
+use crate::crypto::RootKey;
 use crate::crypto::key::Secret;
 use crate::crypto::sign::SigningKey;
 use crate::crypto::{Kdf, Suite, Words};
@@ -12,6 +14,8 @@ use crate::ledger::entry::{Entry, ItemKind};
 use crate::ledger::membership::{Carrier, MemberItem, Membership};
 use crate::model::kind::ActivePack;
 use crate::model::pack::{Lane, PolicyPack};
+#[cfg(any(test, feature = "testing"))]
+use crate::store::{StorageBackend, Tuning};
 use crate::store::{Store, Unlock};
 use crate::time::{Clock, Timestamp};
 use crate::vault::Vault;
@@ -88,7 +92,8 @@ impl DeviceSecrets {
 }
 
 impl Vault {
-    /// Makes a vault and a workspace of its own, in which its first person holds every role.
+    /// Makes a vault and a workspace of its own, in which its first person holds every role. A
+    /// crash before this returns leaves no vault.
     ///
     /// # Errors
     /// [`Error::Refused`] if the folder holds a vault, [`Error::Storage`] if it cannot be written,
@@ -100,58 +105,7 @@ impl Vault {
         workspace: &str,
         pack: &PolicyPack,
     ) -> Result<Created> {
-        // What no replica can read would leave every field to people.
-        PolicyPack::from_json(&pack.to_bytes())?;
-        certificate::check_name(workspace)?;
-        let mut created = Self::create_alone(dir, env, new, pack)?;
-        let words = Words::generate(&*created.vault.env);
-        let authority = certificate::authority_key(words.entropy().expose());
-        let id = certificate::workspace_id(&authority.public());
-        let meta = WorkspaceMeta {
-            id,
-            name: workspace.to_owned(),
-            authority: authority.public(),
-        };
-        let device = created.vault.device()?.public_recipient();
-        let (person, device_name) = (new.person.to_owned(), new.device.to_owned());
-        created.vault.work(|work, signer| {
-            work.core.membership = Arc::new(Membership::new(meta.authority));
-            set_meta(
-                work,
-                Meta {
-                    workspace: Some(meta),
-                    ..(*work.core.meta).clone()
-                },
-            );
-            let signer = signer.ok_or(Error::Locked("the author's key"))?;
-            let mut commit = OwnCommit::new(work, signer, Intent::Membership, Lane::P0)?;
-            let mut admit = |subject, name: &str, roles: &[Role]| -> Result<()> {
-                let terms = Terms::new(id, subject, name, roles.iter().copied(), commit.hlc);
-                let certificate = Certificate::issue(&authority, &terms)?;
-                commit.item(ItemKind::CERTIFICATE, certificate.bytes())
-            };
-            let author = Subject::Person(signer.author);
-            // Admin certificates end; those of the other roles need not end with them.
-            admit(
-                author,
-                &person,
-                &[Role::Clinician, Role::Pharmacist, Role::Reviewer],
-            )?;
-            admit(author, &person, &[Role::Admin])?;
-            let key = work.core.meta.device;
-            admit(
-                Subject::Device {
-                    key,
-                    recipient: Some(device),
-                },
-                &device_name,
-                &[],
-            )?;
-            commit.item(ItemKind::PACK, &pack.to_bytes())?;
-            commit.store_items(work)
-        })?;
-        created.authority = Some(words);
-        Ok(created)
+        Self::create_in(dir, env, new, Some(workspace), pack)
     }
 
     /// Makes a vault that belongs to no workspace yet. It judges by `pack` until the workspace's
@@ -165,63 +119,68 @@ impl Vault {
         new: &NewVault<'_>,
         pack: &PolicyPack,
     ) -> Result<Created> {
-        certificate::check_name(new.person)?;
-        certificate::check_name(new.device)?;
+        Self::create_in(dir, env, new, None, pack)
+    }
+
+    fn create_in(
+        dir: &Path,
+        env: SharedEnv,
+        new: &NewVault<'_>,
+        workspace: Option<&str>,
+        pack: &PolicyPack,
+    ) -> Result<Created> {
+        // Asked before there are files.
+        check_new(new, workspace, pack)?;
         let recovery = Words::generate(&*env);
-        let store = Store::create(
+        let (store, founded) = Store::create(
             dir,
             Arc::clone(&env),
             new.passphrase,
             new.suite,
             new.kdf,
             &recovery,
+            |store| found(store, &env, new, workspace, pack),
         )?;
-        let signing = SigningKey::generate(&*env);
-        let recipient = Secret::<32>::random(&*env);
-        let key = SigningKey::generate(&*env);
-        let author = AuthorKey(key.public());
-        let meta = Meta {
-            workspace: None,
-            replica: ReplicaId(env.bytes()),
-            device: DeviceKey(signing.public()),
-            owner: author,
-        };
-        let core = Core {
-            meta: Arc::new(meta.clone()),
-            chains: Vec::new(),
-            clock: Clock::default(),
-            counts: Counts::default(),
-            membership: Arc::new(Membership::new([0; 32])),
-            pack: Arc::new(ActivePack::new(pack.clone())),
-        };
-        let mut work = Work::new(store.write()?, core, Arc::clone(&env));
-        work.txn.put(rows::meta("pack"), pack.to_bytes());
-        work.txn
-            .put(rows::meta("format"), FORMAT.to_le_bytes().to_vec());
-        work.txn.put(
-            rows::meta("device"),
-            [&signing.seed()[..], recipient.expose()].concat(),
-        );
-        work.txn
-            .put(rows::meta("device-name"), new.device.as_bytes().to_vec());
-        // A request names its person, and a vault that waits has nobody else to ask.
-        work.txn
-            .put(rows::meta("owner-name"), new.person.as_bytes().to_vec());
-        let row = people::person_row(&*env, store.root(), &key, new.person, Seal::Passphrase)?;
-        work.txn.put(row.0, row.1);
-        set_meta(&mut work, meta);
-        let core = work.finish()?;
-        let vault = Self {
-            store,
-            env,
-            core,
-            signer: Some(Signer { key, author }),
-        };
-        Ok(Created {
-            vault,
-            recovery,
-            authority: None,
-        })
+        Ok(founded.into_created(store, env, recovery))
+    }
+
+    /// As [`Vault::create`] or, without a workspace, [`Vault::create_alone`], over any empty
+    /// backend: for tests and simulations. It has no key file, so `root` opens it, and its backend
+    /// is to be thrown away if this fails.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] if the backend fails.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn create_on(
+        backend: impl StorageBackend,
+        env: SharedEnv,
+        root: RootKey,
+        new: &NewVault<'_>,
+        workspace: Option<&str>,
+        pack: &PolicyPack,
+    ) -> Result<Created> {
+        check_new(new, workspace, pack)?;
+        let recovery = Words::generate(&*env);
+        let tuning = Tuning::default();
+        let store = Store::open_on(backend, Arc::clone(&env), root, new.suite, tuning)?;
+        let founded = found(&store, &env, new, workspace, pack)?;
+        Ok(founded.into_created(store, env, recovery))
+    }
+
+    /// Opens a vault of [`Vault::create_on`].
+    ///
+    /// # Errors
+    /// As [`Vault::open`].
+    #[cfg(any(test, feature = "testing"))]
+    pub fn open_on(
+        backend: impl StorageBackend,
+        env: SharedEnv,
+        root: RootKey,
+        suite: Suite,
+        tuning: Tuning,
+    ) -> Result<Self> {
+        let store = Store::open_on(backend, Arc::clone(&env), root, suite, tuning)?;
+        Self::open_store(store, env)
     }
 
     /// Opens a vault. The owner's key is unlocked with it where the passphrase stands for the PIN.
@@ -231,6 +190,10 @@ impl Vault {
     /// damage, [`Error::TooNew`] for a newer format.
     pub fn open(dir: &Path, env: SharedEnv, unlock: Unlock<'_>) -> Result<Self> {
         let store = Store::open(dir, Arc::clone(&env), unlock)?;
+        Self::open_store(store, env)
+    }
+
+    fn open_store(store: Store, env: SharedEnv) -> Result<Self> {
         let core = load_core(&store)?;
         let mut vault = Self {
             store,
@@ -266,6 +229,134 @@ impl Vault {
         self.store.new_recovery(&words)?;
         Ok(words)
     }
+}
+
+fn check_new(new: &NewVault<'_>, workspace: Option<&str>, pack: &PolicyPack) -> Result<()> {
+    // What no replica can read would leave every field to people.
+    PolicyPack::from_json(&pack.to_bytes())?;
+    certificate::check_name(new.person)?;
+    certificate::check_name(new.device)?;
+    workspace.map_or(Ok(()), certificate::check_name)
+}
+
+/// What a new vault's first transaction wrote.
+struct Founded {
+    core: Core,
+    signer: Signer,
+    authority: Option<Words>,
+}
+
+impl Founded {
+    fn into_created(self, store: Store, env: SharedEnv, recovery: Words) -> Created {
+        let vault = Vault {
+            store,
+            env,
+            core: self.core,
+            signer: Some(self.signer),
+        };
+        Created {
+            vault,
+            recovery,
+            authority: self.authority,
+        }
+    }
+}
+
+/// Writes all that a vault must have, as one transaction: a vault without its settings, or with
+/// half a workspace, could neither be opened nor made again.
+fn found(
+    store: &Store,
+    env: &SharedEnv,
+    new: &NewVault<'_>,
+    workspace: Option<&str>,
+    pack: &PolicyPack,
+) -> Result<Founded> {
+    let device = DeviceSecrets {
+        signing: SigningKey::generate(&**env),
+        recipient: Secret::<32>::random(&**env),
+    };
+    let key = SigningKey::generate(&**env);
+    let author = AuthorKey(key.public());
+    let meta = Meta {
+        workspace: None,
+        replica: ReplicaId(env.bytes()),
+        device: DeviceKey(device.signing.public()),
+        owner: author,
+    };
+    let core = Core {
+        meta: Arc::new(meta.clone()),
+        chains: Vec::new(),
+        clock: Clock::default(),
+        counts: Counts::default(),
+        membership: Arc::new(Membership::new([0; 32])),
+        pack: Arc::new(ActivePack::new(pack.clone())),
+    };
+    let mut work = Work::new(store.write()?, core, Arc::clone(env));
+    let mut put = |name, value: Vec<u8>| work.txn.put(rows::meta(name), value);
+    put("pack", pack.to_bytes());
+    put("format", FORMAT.to_le_bytes().to_vec());
+    let secrets = [&device.signing.seed()[..], device.recipient.expose()].concat();
+    put("device", secrets);
+    put("device-name", new.device.as_bytes().to_vec());
+    // A request names its person, and a vault that waits has nobody else to ask.
+    put("owner-name", new.person.as_bytes().to_vec());
+    let row = people::person_row(&**env, store.root(), &key, new.person, Seal::Passphrase)?;
+    work.txn.put(row.0, row.1);
+    set_meta(&mut work, meta);
+    let signer = Signer { key, author };
+    let authority = match workspace {
+        Some(name) => Some(found_workspace(&mut work, &signer, &device, new, name)?),
+        None => None,
+    };
+    let core = work.finish()?;
+    Ok(Founded {
+        core,
+        signer,
+        authority,
+    })
+}
+
+/// Makes the workspace of a new vault and admits its first person and device. Returns the words of
+/// its authority.
+fn found_workspace(
+    work: &mut Work,
+    signer: &Signer,
+    device: &DeviceSecrets,
+    new: &NewVault<'_>,
+    name: &str,
+) -> Result<Words> {
+    let words = Words::generate(&*work.env);
+    let authority = certificate::authority_key(words.entropy().expose());
+    let id = certificate::workspace_id(&authority.public());
+    work.core.membership = Arc::new(Membership::new(authority.public()));
+    let meta = Meta {
+        workspace: Some(WorkspaceMeta {
+            id,
+            name: name.to_owned(),
+            authority: authority.public(),
+        }),
+        ..(*work.core.meta).clone()
+    };
+    set_meta(work, meta);
+    let mut commit = OwnCommit::new(work, signer, Intent::Membership, Lane::P0)?;
+    let mut admit = |subject, name: &str, roles: &[Role]| -> Result<()> {
+        let terms = Terms::new(id, subject, name, roles.iter().copied(), commit.hlc);
+        let certificate = Certificate::issue(&authority, &terms)?;
+        commit.item(ItemKind::CERTIFICATE, certificate.bytes())
+    };
+    let author = Subject::Person(signer.author);
+    // Admin certificates end; those of the other roles need not end with them.
+    let roles = [Role::Clinician, Role::Pharmacist, Role::Reviewer];
+    admit(author, new.person, &roles)?;
+    admit(author, new.person, &[Role::Admin])?;
+    let subject = Subject::Device {
+        key: work.core.meta.device,
+        recipient: Some(device.public_recipient()),
+    };
+    admit(subject, new.device, &[])?;
+    commit.item(ItemKind::PACK, &work.core.pack.pack().to_bytes())?;
+    commit.store_items(work)?;
+    Ok(words)
 }
 
 impl OwnCommit {

@@ -2,6 +2,7 @@
 
 mod attacks;
 mod crash;
+mod cuts;
 mod exchange;
 mod interims;
 mod long_records;
