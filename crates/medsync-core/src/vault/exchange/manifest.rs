@@ -51,7 +51,7 @@ fn read_chain(r: &mut Reader<'_>, before: &mut Option<ChainId>) -> Result<ChainI
 }
 
 /// Chains once each and ranges apart, in the order they are written in: a million ranges in
-/// falling order would be moved about for hours.
+/// falling order would be moved about for ten minutes and more.
 fn read_held(r: &mut Reader<'_>) -> Result<Held> {
     let mut held = Held::default();
     let mut before = None;
