@@ -241,9 +241,9 @@ pub fn render<'a>(
         // Kept whole by one person and as items by another: both are shown.
         let mut lines = whole
             .remove(field)
-            .map_or_else(Vec::new, |a| apart(field, a));
+            .map_or_else(Vec::new, |a| apart(field, a, &mut members));
         lines.extend(items.into_iter().map(|(_, line)| line));
-        columns(&lines, &mut members);
+        columns(field, &lines, &mut members);
     }
     for (field, atom) in whole {
         let all = line(field, atom).into_iter();
@@ -279,10 +279,25 @@ fn line<'a>(field: &'a str, atom: &'a Atom) -> Line<'a> {
     }
 }
 
-/// The lines of a list that is kept whole; what is no list is one item.
-fn apart<'a>(field: &'a str, atom: &'a Atom) -> Vec<Line<'a>> {
+/// Whether a member stands in a list item by item: the list itself and its primitives' extensions.
+/// Under any other name an atom may bring thousands of members, each of which would become as long
+/// as the list: a change of 256 KiB could grow to gigabytes.
+pub(crate) fn is_column(field: &str, name: &str) -> bool {
+    name == field || name.strip_prefix('_') == Some(field)
+}
+
+/// The lines of a list that is kept whole; what is no list is one item. Its other members are kept.
+fn apart<'a>(
+    field: &'a str,
+    atom: &'a Atom,
+    members: &mut Vec<(&'a str, String)>,
+) -> Vec<Line<'a>> {
     let mut lines: Vec<Line<'a>> = Vec::new();
     for (name, text) in line(field, atom) {
+        if !is_column(field, name) {
+            members.push((name, text.to_owned()));
+            continue;
+        }
         let items: Vec<&str> = match split_items(text) {
             Ok(items) => items.into_iter().map(RawValue::get).collect(),
             Err(_) => vec![text],
@@ -296,9 +311,13 @@ fn apart<'a>(field: &'a str, atom: &'a Atom) -> Vec<Line<'a>> {
     lines
 }
 
-/// One array for each member that any line gives something to.
-fn columns<'a>(lines: &[Line<'a>], members: &mut Vec<(&'a str, String)>) {
-    let names: BTreeSet<&str> = lines.iter().flatten().map(|(name, _)| *name).collect();
+/// One array for each column that any line gives something to; other members as they are.
+fn columns<'a>(field: &str, lines: &[Line<'a>], members: &mut Vec<(&'a str, String)>) {
+    let all = || lines.iter().flatten();
+    let others = all().filter(|(name, _)| !is_column(field, name));
+    members.extend(others.map(|(name, text)| (*name, (*text).to_owned())));
+    let names = all().map(|(name, _)| *name);
+    let names: BTreeSet<&str> = names.filter(|name| is_column(field, name)).collect();
     for name in names {
         let texts = lines.iter().map(|line| {
             let own = line.iter().find(|(n, _)| *n == name);
