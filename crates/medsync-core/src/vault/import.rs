@@ -125,13 +125,7 @@ impl Vault {
             let id = OwnCommit::chain_of(work, signer);
             Ok((work.number_chain(&id)?, id))
         })?;
-        let preparer = Preparer {
-            core: self.core.clone(),
-            namer: self.core.namer()?,
-            actor: id.actor(),
-            chain,
-            source: source_mark(source),
-        };
+        let preparer = Preparer::new(&self.core, id.actor(), chain, source)?;
         let mut timer = Timer {
             clock: self.core.clock,
             seq: self.core.chain(chain)?.seq,
@@ -306,6 +300,16 @@ impl<I: Iterator<Item = Unit>> Grouper<I> {
 }
 
 impl Preparer {
+    fn new(core: &Core, actor: ActorId, chain: u32, source: &str) -> Result<Self> {
+        Ok(Self {
+            core: core.clone(),
+            namer: core.namer()?,
+            actor,
+            chain,
+            source: source_mark(source),
+        })
+    }
+
     fn prepare(&self, group: Group) -> PreparedGroup {
         let Group {
             hlc,
