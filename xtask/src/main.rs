@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod cuts;
+mod fuzz;
 mod steps;
 mod tidy;
 mod walkthrough;
@@ -32,6 +33,15 @@ enum Chore {
     },
     /// Runs docs/walkthrough.md as a reader would: every sh block, in order, in one shell.
     Walkthrough,
+    /// Runs the fuzz targets of fuzz/ for a while each; needs nightly and cargo-fuzz.
+    Fuzz {
+        /// How long each target runs, in minutes; a fraction will do.
+        #[arg(long, default_value_t = 10.0)]
+        minutes: f64,
+        /// Only this target.
+        #[arg(long)]
+        target: Option<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -42,6 +52,7 @@ fn main() -> ExitCode {
         Chore::Fix => steps::fix(&root),
         Chore::Cuts { count, seed } => cuts::run(&root, count, seed),
         Chore::Walkthrough => walkthrough::run(&root),
+        Chore::Fuzz { minutes, target } => fuzz::run(&root, minutes, target.as_deref()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

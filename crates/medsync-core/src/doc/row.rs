@@ -12,7 +12,7 @@ use crate::model::kind::{KindRules, field_of_key};
 use crate::model::order::Order;
 use crate::model::pack::PolicyRow;
 use crate::model::policy::{Accord, Operation, Outcome, Standing};
-use crate::model::shape::{is_own, is_reserved, split_items, split_members};
+use crate::model::shape::{is_column, is_reserved, split_items, split_members};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -110,11 +110,9 @@ impl RecordState {
                 clashing.extend(members_of(key, state.outcome.shown.as_ref()));
             }
             for name in members_of(key, state.outcome.shown.as_ref()) {
-                // The view has room for some of those that are not the list's own.
-                if owner != field && !is_own(field, name) {
-                    clashing.insert(name);
-                }
-                if *owners.entry(name).or_insert(owner) != owner || is_reserved(name) {
+                let beside = owner != field && !is_column(field, name);
+                let shared = *owners.entry(name).or_insert(owner) != owner;
+                if shared || beside || is_reserved(name) {
                     clashing.insert(name);
                 }
             }

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::ids::ActorId;
 use crate::model::json::Json;
 use crate::model::order::Order;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
@@ -98,7 +98,24 @@ pub struct Review {
     /// The operations it settles, ascending.
     pub settles: Vec<OpId>,
     /// What stands from now on: a `Put` or a `Removed`.
+    #[serde(deserialize_with = "stands")]
     pub stands: Cell,
+}
+
+/// Reads what a review lets stand. A review is none: else a few kilobytes of nested ones would
+/// exhaust the stack.
+fn stands<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Cell, D::Error> {
+    /// The first two kinds of a [`Cell`], in its order.
+    #[derive(Deserialize)]
+    #[serde(rename = "Cell")]
+    enum Stands {
+        Put { atom: Atom, order: Option<Order> },
+        Removed { reason: Box<str> },
+    }
+    Ok(match Stands::deserialize(d)? {
+        Stands::Put { atom, order } => Cell::Put { atom, order },
+        Stands::Removed { reason } => Cell::Removed { reason },
+    })
 }
 
 impl fmt::Debug for Atom {
@@ -198,5 +215,26 @@ impl Cell {
             (Self::Removed { .. }, Self::Removed { .. }) => true,
             _ => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reviews_of_reviews_are_refused_however_deep() {
+        let put = postcard::to_allocvec(&Cell::put(&Json::Null)).unwrap();
+        let read = |depth: usize| {
+            // A review of no operations.
+            let bytes = [[2, 0].repeat(depth), put.clone()].concat();
+            postcard::from_bytes::<Cell>(&bytes)
+        };
+        assert!(matches!(read(0), Ok(Cell::Put { .. })));
+        let one = read(1).unwrap();
+        assert!(matches!(one, Cell::Review(_)));
+        assert_eq!(postcard::to_allocvec(&one).unwrap().len(), 2 + put.len());
+        assert!(read(2).is_err());
+        assert!(read(1_000_000).is_err());
     }
 }

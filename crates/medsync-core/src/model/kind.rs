@@ -23,17 +23,13 @@ pub struct ActivePack {
 impl ActivePack {
     /// Compiles a pack.
     pub fn new(pack: PolicyPack) -> Self {
+        let housekeeping = shared(&pack.housekeeping);
         let kinds = pack
             .kinds
             .iter()
-            .map(|(name, kind)| {
-                (
-                    name.clone(),
-                    Arc::new(KindRules::new(kind, &pack.housekeeping)),
-                )
-            })
+            .map(|(name, kind)| (name.clone(), Arc::new(KindRules::new(kind, &housekeeping))))
             .collect();
-        let unknown = Arc::new(KindRules::new(&KindPolicy::default(), &pack.housekeeping));
+        let unknown = Arc::new(KindRules::new(&KindPolicy::default(), &housekeeping));
         Self {
             hash: pack.hash(),
             kinds,
@@ -58,11 +54,17 @@ impl ActivePack {
     }
 }
 
+/// Rows that many kinds hold.
+fn shared(rows: &BTreeMap<String, FieldPolicy>) -> BTreeMap<String, Arc<FieldPolicy>> {
+    let share = |(name, row): (&String, &FieldPolicy)| (name.clone(), Arc::new(row.clone()));
+    rows.iter().map(share).collect()
+}
+
 /// The policies of one kind, by member.
 #[derive(Debug)]
 pub struct KindRules {
     kind: KindPolicy,
-    fields: BTreeMap<String, FieldPolicy>,
+    fields: BTreeMap<String, Arc<FieldPolicy>>,
     /// Member name to field name, where they differ (bound members).
     bound: BTreeMap<String, String>,
     /// Prefix of a choice (`value`) and its field.
@@ -70,9 +72,9 @@ pub struct KindRules {
 }
 
 impl KindRules {
-    fn new(kind: &KindPolicy, housekeeping: &BTreeMap<String, FieldPolicy>) -> Self {
+    fn new(kind: &KindPolicy, housekeeping: &BTreeMap<String, Arc<FieldPolicy>>) -> Self {
         let mut fields = housekeeping.clone();
-        fields.extend(kind.fields.clone());
+        fields.extend(shared(&kind.fields));
         let (mut bound, mut choices) = (BTreeMap::new(), Vec::new());
         for (name, field) in &fields {
             let own = std::slice::from_ref(name);
@@ -122,7 +124,7 @@ impl KindRules {
 
     /// The row of a field, if it has one.
     pub fn row(&self, field: &str) -> Option<&FieldPolicy> {
-        self.fields.get(field)
+        self.fields.get(field).map(Arc::as_ref)
     }
 
     /// The policy of a field; one without a row escalates.

@@ -8,6 +8,15 @@ use std::collections::BTreeMap;
 /// Format of the pack file this engine reads.
 pub const PACK_FORMAT: u32 = 1;
 
+/// Most kinds of a pack: FHIR R4 has 148.
+pub const KINDS_MAX: usize = 512;
+/// Most rows of one kind, and most housekeeping rows: the widest kind of FHIR R4 has 40 elements.
+pub const ROWS_MAX: usize = 256;
+/// Most members that one row binds.
+pub const MEMBERS_MAX: usize = 64;
+/// Longest name of a kind, row or bound member, in bytes.
+pub const NAME_BYTES_MAX: usize = 128;
+
 /// Sync priority: P0 travels first. A commit takes the most urgent lane of its records.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
@@ -320,49 +329,81 @@ impl PolicyPack {
         blake3::derive_key("medsync v1 policy pack", &self.to_bytes())
     }
 
-    /// Parameters that contradict themselves.
+    /// Limits, and parameters that contradict themselves. Each kind gets the housekeeping rows, so
+    /// without limits a pack of a megabyte would fill gigabytes once it is compiled.
     fn check(&self) -> Result<()> {
+        within("a pack has too many kinds", self.kinds.len(), KINDS_MAX)?;
+        check_rows("", &self.housekeeping)?;
         for (kind, policy) in &self.kinds {
-            for (name, field) in &policy.fields {
-                let bad = |what| Err(Error::invalid_at(what, format!("{kind}.{name}")));
-                match &field.policy {
-                    PolicyRow::Lattice(lattice) => {
-                        let codes: Vec<&String> = lattice.ranks.iter().flatten().collect();
-                        if lattice.terminal.iter().any(|t| !codes.contains(&t)) {
-                            return bad("a terminal status has no rank");
-                        }
-                        let mut unique = codes.clone();
-                        unique.sort();
-                        unique.dedup();
-                        if unique.len() != codes.len() {
-                            return bad("a status has two ranks");
-                        }
-                        if field.list.is_some() {
-                            return bad("a lattice field cannot be a list");
-                        }
-                    }
-                    PolicyRow::Escalate { interim, order, .. } => {
-                        let ordered =
-                            matches!(interim, Interim::Highest | Interim::MostRestrictive);
-                        if ordered && order.is_empty() {
-                            return bad("this interim needs an order of codes");
-                        }
-                    }
-                    PolicyRow::Set { .. } if field.list.is_none() => {
-                        return bad("a set field needs `list`");
-                    }
-                    PolicyRow::Counter { .. } if field.list.is_some() => {
-                        return bad("a counter field cannot be a list");
-                    }
-                    _ => {}
-                }
-                if field.list.is_some() && !field.members.is_empty() {
-                    return bad("a list field cannot bind members");
-                }
-            }
+            within("a kind's name is too long", kind.len(), NAME_BYTES_MAX)?;
+            check_rows(kind, &policy.fields)?;
         }
         Ok(())
     }
+}
+
+fn within(what: &'static str, found: usize, max: usize) -> Result<()> {
+    if found > max {
+        return Err(Error::invalid_at(what, format!("{found}, at most {max}")));
+    }
+    Ok(())
+}
+
+fn check_rows(kind: &str, rows: &BTreeMap<String, FieldPolicy>) -> Result<()> {
+    within("a pack has too many rows for a kind", rows.len(), ROWS_MAX)?;
+    for (name, field) in rows {
+        within(
+            "a row binds too many members",
+            field.members.len(),
+            MEMBERS_MAX,
+        )?;
+        for name in std::iter::once(name).chain(&field.members) {
+            within(
+                "the name of a row or member is too long",
+                name.len(),
+                NAME_BYTES_MAX,
+            )?;
+        }
+        if let Some(what) = contradiction(field) {
+            return Err(Error::invalid_at(what, format!("{kind}.{name}")));
+        }
+    }
+    Ok(())
+}
+
+/// What in a row's parameters contradicts itself.
+fn contradiction(field: &FieldPolicy) -> Option<&'static str> {
+    let found = match &field.policy {
+        PolicyRow::Lattice(lattice) => {
+            let mut codes: Vec<&String> = lattice.ranks.iter().flatten().collect();
+            let all = codes.len();
+            codes.sort_unstable();
+            codes.dedup();
+            if lattice
+                .terminal
+                .iter()
+                .any(|t| codes.binary_search(&t).is_err())
+            {
+                Some("a terminal status has no rank")
+            } else if codes.len() != all {
+                Some("a status has two ranks")
+            } else {
+                let list = field.list.is_some();
+                list.then_some("a lattice field cannot be a list")
+            }
+        }
+        PolicyRow::Escalate { interim, order, .. } => {
+            let ordered = matches!(interim, Interim::Highest | Interim::MostRestrictive);
+            (ordered && order.is_empty()).then_some("this interim needs an order of codes")
+        }
+        PolicyRow::Set { .. } if field.list.is_none() => Some("a set field needs `list`"),
+        PolicyRow::Counter { .. } if field.list.is_some() => {
+            Some("a counter field cannot be a list")
+        }
+        _ => None,
+    };
+    let binds = field.list.is_some() && !field.members.is_empty();
+    found.or(binds.then_some("a list field cannot bind members"))
 }
 
 #[cfg(test)]
@@ -375,6 +416,47 @@ mod tests {
         assert!(!pattern_matches("value[x]", "value"));
         assert!(!pattern_matches("value[x]", "values"));
         assert!(pattern_matches("note", "note"));
+    }
+
+    #[test]
+    fn housekeeping_rows_are_checked_like_those_of_a_kind() {
+        let pack = |row: &str| {
+            let text = format!(
+                r#"{{"format":1,"name":"x","version":1,"kinds":{{}},"housekeeping":{{"meta":{row}}}}}"#
+            );
+            PolicyPack::from_json(text.as_bytes())
+        };
+        assert!(pack(r#"{"policy":"lww"}"#).is_ok());
+        for bad in [
+            r#"{"policy":{"set":{}}}"#,
+            r#"{"policy":{"counter":{}},"list":{}}"#,
+            r#"{"policy":{"escalate":{"interim":"highest"}}}"#,
+            r#"{"policy":{"lattice":{"ranks":[["a"]],"terminal":["b"],"reopen":"never"}}}"#,
+            r#"{"policy":{"lattice":{"ranks":[["a"],["a"]],"terminal":[],"reopen":"never"}}}"#,
+        ] {
+            assert!(pack(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_pack_has_limits() {
+        let pack = |kinds: usize, rows: usize, name: usize| {
+            let row = |i: usize| format!(r#""{i:0name$}":{{"policy":"lww"}}"#);
+            let all = |n: usize, one: &dyn Fn(usize) -> String| {
+                (0..n).map(one).collect::<Vec<_>>().join(",")
+            };
+            let text = format!(
+                r#"{{"format":1,"name":"x","version":1,"kinds":{{{}}},"housekeeping":{{{}}}}}"#,
+                all(kinds, &|i| format!(r#""K{i}":{{}}"#)),
+                all(rows, &row)
+            );
+            PolicyPack::from_json(text.as_bytes())
+        };
+        assert!(pack(KINDS_MAX, ROWS_MAX, 1).is_ok());
+        assert!(pack(0, 1, NAME_BYTES_MAX).is_ok());
+        assert!(pack(KINDS_MAX + 1, 0, 1).is_err());
+        assert!(pack(0, ROWS_MAX + 1, 1).is_err());
+        assert!(pack(0, 1, NAME_BYTES_MAX + 1).is_err());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::model::kind::KindRules;
 use crate::model::order::Order;
 use serde::Deserialize as _;
 use serde_json::value::RawValue;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Largest resource that a record holds, in bytes of canonical JSON. Attachments come later.
 pub const RESOURCE_MAX: usize = 256 * 1024;
@@ -241,7 +241,7 @@ pub fn render<'a>(
         // Kept whole by one person and as items by another: both are shown.
         let mut lines = whole
             .remove(field)
-            .map_or_else(Vec::new, |a| apart(field, a));
+            .map_or_else(Vec::new, |a| apart(field, a, &mut members));
         lines.extend(items.into_iter().map(|(_, line)| line));
         columns(field, &lines, &mut members);
     }
@@ -279,10 +279,25 @@ fn line<'a>(field: &'a str, atom: &'a Atom) -> Line<'a> {
     }
 }
 
-/// The lines of a list that is kept whole; what is no list is one item.
-fn apart<'a>(field: &'a str, atom: &'a Atom) -> Vec<Line<'a>> {
+/// Whether a member stands in a list item by item: the list itself and its primitives' extensions.
+/// Under any other name an atom may bring thousands of members, each of which would become as long
+/// as the list: a change of 256 KiB could grow to gigabytes.
+pub(crate) fn is_column(field: &str, name: &str) -> bool {
+    name == field || name.strip_prefix('_') == Some(field)
+}
+
+/// The lines of a list that is kept whole; what is no list is one item. Its other members are kept.
+fn apart<'a>(
+    field: &'a str,
+    atom: &'a Atom,
+    members: &mut Vec<(&'a str, String)>,
+) -> Vec<Line<'a>> {
     let mut lines: Vec<Line<'a>> = Vec::new();
     for (name, text) in line(field, atom) {
+        if !is_column(field, name) {
+            members.push((name, text.to_owned()));
+            continue;
+        }
         let items: Vec<&str> = match split_items(text) {
             Ok(items) => items.into_iter().map(RawValue::get).collect(),
             Err(_) => vec![text],
@@ -296,42 +311,20 @@ fn apart<'a>(field: &'a str, atom: &'a Atom) -> Vec<Line<'a>> {
     lines
 }
 
-/// Places in the arrays of members other than a list's own: beyond, nobody's list but a hostile one,
-/// in which every item names a member of its own.
-const FOREIGN_PLACES_MAX: usize = 65_536;
-
-/// Whether a member is one that a list's items give to: `name` and `_name`.
-pub(crate) fn is_own(field: &str, name: &str) -> bool {
-    name.strip_prefix('_').unwrap_or(name) == field || name == field
-}
-
-/// One array for each member that any line gives something to.
+/// One array for each column that any line gives something to; other members as they are.
 fn columns<'a>(field: &str, lines: &[Line<'a>], members: &mut Vec<(&'a str, String)>) {
-    let mut given: BTreeMap<&str, Vec<(usize, &str)>> = BTreeMap::new();
-    for (at, line) in lines.iter().enumerate() {
-        for (name, text) in line {
-            given.entry(name).or_default().push((at, text));
-        }
-    }
-    let mut room = FOREIGN_PLACES_MAX;
-    for (name, texts) in given {
-        if !is_own(field, name) {
-            match room.checked_sub(lines.len()) {
-                Some(left) => room = left,
-                None => continue,
-            }
-        }
-        let mut texts = texts.into_iter().peekable();
-        let mut out = String::from("[");
-        for at in 0..lines.len() {
-            if at > 0 {
-                out.push(',');
-            }
-            let own = texts.next_if(|(line, _)| *line == at);
-            out.push_str(own.map_or("null", |(_, text)| text));
-        }
-        out.push(']');
-        members.push((name, out));
+    let all = || lines.iter().flatten();
+    let others = all().filter(|(name, _)| !is_column(field, name));
+    members.extend(others.map(|(name, text)| (*name, (*text).to_owned())));
+    let names = all().map(|(name, _)| *name);
+    let names: BTreeSet<&str> = names.filter(|name| is_column(field, name)).collect();
+    for name in names {
+        let texts = lines.iter().map(|line| {
+            let own = line.iter().find(|(n, _)| *n == name);
+            own.map_or("null", |(_, text)| text)
+        });
+        let texts: Vec<&str> = texts.collect();
+        members.push((name, format!("[{}]", texts.join(","))));
     }
 }
 

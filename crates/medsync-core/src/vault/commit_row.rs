@@ -16,6 +16,9 @@ const COMPRESS_FROM: usize = 256;
 /// A commit of 4,096 entries of 256 KiB would be a gigabyte: one that large was never accepted.
 const ROW_MAX: usize = 1 << 30;
 
+/// What a leaf adds at most when it travels: hash, key, nonce, tag, lengths.
+const LEAF_TRAVELS: usize = 160;
+
 /// One entry as it is stored.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum LeafRow {
@@ -121,6 +124,18 @@ impl CommitRow {
     /// The header, as it was signed.
     pub(crate) fn header(&self) -> Result<Header> {
         Header::parse(&self.header)
+    }
+
+    /// About how many bytes its entries are as they travel: not compressed, each sealed by itself.
+    pub(crate) fn travels(&self) -> usize {
+        let size = |leaf: &LeafRow| match leaf {
+            LeafRow::Withheld(hash) => hash.len(),
+            LeafRow::Item(bytes) => bytes.len(),
+            LeafRow::Sealed { body, .. } => body.len(),
+            LeafRow::Change { entry, change, .. } => entry.len() + change.len(),
+        };
+        let sizes = self.leaves.iter().map(|leaf| size(leaf) + LEAF_TRAVELS);
+        sizes.sum()
     }
 
     /// Whether certificates, revocations or packs are among its entries.

@@ -218,7 +218,7 @@ pub(crate) struct Work {
     pub(crate) core: Core,
     pub(crate) env: SharedEnv,
     /// Changes that became visible: others may wait for them.
-    pub(crate) visible: Vec<ChangeId>,
+    pub(crate) visible: Vec<(RecordId, ChangeId)>,
     /// Visible commits whose items are to take effect.
     pub(crate) items: Vec<(u32, u64)>,
     keys: HashMap<Option<RecordId>, DataKey>,

@@ -299,7 +299,7 @@ fn deliver(work: &mut Work, chain: u32, seq: u64) -> Result<Delivery> {
         if written.contains_key(&record) {
             return Ok(Delivery::Fault("a commit changes one record twice"));
         }
-        ids.push(incoming.id);
+        ids.push((record.clone(), incoming.id));
         let loaded = load_record(work, &record)?;
         let (state, view) = loaded.map_or_else(Default::default, |(s, v)| (s, Some(v)));
         match advance(work, &record, state, incoming)? {
@@ -367,7 +367,7 @@ fn advance(
         Ok(Readiness::Waits) => {
             let deps = &incoming.change.deps;
             let missing = deps.iter().find(|dep| state.position(dep).is_none());
-            let cause = missing.map_or(Cause::Any, |dep| Cause::Change(*dep));
+            let cause = missing.map_or(Cause::Any, |dep| Cause::Change(record.clone(), *dep));
             return Ok(Err(Delivery::Waits(cause)));
         }
         Ok(Readiness::Duplicate) => {

@@ -7,7 +7,7 @@ use crate::ledger::commit::Intent;
 use crate::model::cell::Cell;
 use crate::model::field::{Addable, Countable, Settable};
 use crate::model::json::Json;
-use crate::model::kind::{KindRules, field_of_key, key_in_logs};
+use crate::model::kind::{KindRules, field_of_key};
 use crate::model::policy;
 use crate::model::shape::RESOURCE_MAX;
 use crate::vault::Vault;
@@ -55,14 +55,11 @@ pub struct Draft {
     because: Option<String>,
 }
 
-// The reason is the author's words, which a derived one would print.
+// What is written, and why, is nobody's but the record's; a member's name can be data too.
 impl fmt::Debug for Draft {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Draft")
-            .field("record", &self.record)
-            .field("seen", &self.seen)
-            .field("steps", &self.steps)
-            .finish_non_exhaustive()
+        let steps = self.steps.len();
+        write!(f, "Draft({:?}, {steps} steps)", self.record)
     }
 }
 
@@ -75,21 +72,6 @@ pub(crate) enum Step {
     Retract(String),
     Count(String, i64),
     Whole(Json),
-}
-
-impl fmt::Debug for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (verb, key) = match self {
-            Self::Set(member, _) => ("Set", &**member),
-            Self::Remove(member) => ("Remove", &**member),
-            Self::Add(field, _) => ("Add", &**field),
-            Self::SetElement(key, _) => ("SetElement", &**key),
-            Self::Retract(key) => ("Retract", &**key),
-            Self::Count(field, _) => ("Count", &**field),
-            Self::Whole(_) => ("Whole", ""),
-        };
-        write!(f, "{verb}({})", key_in_logs(key))
-    }
 }
 
 impl Draft {

@@ -12,11 +12,11 @@ use crate::ledger::revocation::{Revocation, RevocationTerms};
 use crate::model::pack::{Lane, PolicyPack};
 use crate::time::Timestamp;
 use crate::vault::Vault;
-use crate::vault::core::{Core, Meta, WorkspaceMeta, pack_row, unpack_row};
+use crate::vault::core::{Core, Meta, Work, WorkspaceMeta, pack_row, unpack_row};
 use crate::vault::open::set_meta;
 use crate::vault::people::certify;
 use crate::vault::rows::{self, Rows};
-use crate::vault::write::OwnCommit;
+use crate::vault::write::{OwnCommit, Signer};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -218,26 +218,8 @@ impl Vault {
             });
         }
         self.authored(|work, signer| {
-            let workspace = work.core.workspace()?.id;
             let mut commit = OwnCommit::new(work, signer, Intent::Membership, Lane::P0)?;
-            let cuts: BTreeMap<ReplicaId, u64> = work
-                .core
-                .chains
-                .iter()
-                .filter(|c| c.id.author.0 == *key)
-                // Up to the first gap: what lies beyond may be one commit at a place far ahead, and
-                // all that is still to be written before it would have authority.
-                .map(|c| (c.id.replica, c.seq))
-                .collect();
-            let terms = RevocationTerms {
-                workspace,
-                subject: *key,
-                cuts,
-                because: crate::phi::Phi::new(because.to_owned()),
-                issued: commit.hlc,
-            };
-            let revocation = Revocation::issue(&signer.key, &terms)?;
-            commit.item(ItemKind::REVOCATION, revocation.bytes())?;
+            revoke(work, signer, &mut commit, key, because)?;
             commit.store_items(work)
         })
     }
@@ -273,6 +255,33 @@ impl Vault {
     pub fn device_key(&self) -> DeviceKey {
         self.core.meta.device
     }
+}
+
+/// Adds a revocation to a commit: what its subject committed until now counts, this commit too if
+/// it is the subject's own.
+pub(crate) fn revoke(
+    work: &Work,
+    signer: &Signer,
+    commit: &mut OwnCommit,
+    key: &[u8; 32],
+    because: &str,
+) -> Result<()> {
+    let chains = work.core.chains.iter().filter(|c| c.id.author.0 == *key);
+    // Up to the first gap: what lies beyond may be one commit at a place far ahead, and all that is
+    // still to be written before it would have authority.
+    let mut cuts: BTreeMap<ReplicaId, u64> = chains.map(|c| (c.id.replica, c.seq)).collect();
+    if commit.id.author.0 == *key {
+        cuts.insert(commit.id.replica, commit.place().1);
+    }
+    let terms = RevocationTerms {
+        workspace: work.core.workspace()?.id,
+        subject: *key,
+        cuts,
+        because: crate::phi::Phi::new(because.to_owned()),
+        issued: commit.hlc,
+    };
+    let revocation = Revocation::issue(&signer.key, &terms)?;
+    commit.item(ItemKind::REVOCATION, revocation.bytes())
 }
 
 /// What came with the grant, until the ledger has it too.

@@ -8,8 +8,8 @@ use crate::doc;
 use crate::doc::state::RecordState;
 use crate::error::{Error, Result};
 use crate::ids::{ActorId, ChangeId, RecordId};
-use crate::ledger::commit::Intent;
-use crate::ledger::entry::ImportMark;
+use crate::ledger::commit::{ENTRIES_MAX, Intent};
+use crate::ledger::entry::{ImportMark, SOURCE_BYTES_MAX};
 use crate::model::cell::Cell;
 use crate::model::json::Json;
 use crate::model::pack::Lane;
@@ -20,7 +20,8 @@ use crate::vault::core::{Core, Work, load_record};
 use crate::vault::index;
 use crate::vault::rows::Row;
 use crate::vault::write::{
-    OwnCommit, RecordEdit, Signer, edit_record, history, record_rows, source_mark, state_row,
+    COMMIT_TRAVELS_MAX, OwnCommit, RecordEdit, Signer, edit_record, history, record_rows,
+    source_mark, state_row,
 };
 use std::sync::mpsc;
 use std::thread;
@@ -29,10 +30,13 @@ use std::thread;
 const COMMIT_RESOURCES: usize = 32;
 /// Commits that are prepared together, beside the writing of those before them.
 const BATCH_COMMITS: usize = 8;
-/// Batches on their way at once: enough for the worker while an fsync holds up the writer.
-const IN_FLIGHT: usize = 8;
+/// Batches that wait for the next thread at most: enough while an fsync holds up the writer.
+const IN_FLIGHT: usize = 4;
 /// Rows of one fsync, in bytes: the more, the fewer pages are written twice.
 const FSYNC_BYTES: usize = 16 << 20;
+
+/// About how much an entry and its seal add to a change, in bytes.
+const ENTRY_ABOUT: usize = 1024;
 
 /// What is imported together.
 #[derive(Debug, Clone)]
@@ -112,17 +116,16 @@ impl Vault {
         units: impl Iterator<Item = Unit>,
         progress: &mut dyn FnMut(&ImportReport),
     ) -> Result<ImportReport> {
+        if !(1..=SOURCE_BYTES_MAX).contains(&source.len()) {
+            return Err(Error::invalid(
+                "an import's source needs a name of 1 to 128 bytes",
+            ));
+        }
         let (chain, id) = self.authored(|work, signer| {
             let id = OwnCommit::chain_of(work, signer);
             Ok((work.number_chain(&id)?, id))
         })?;
-        let preparer = Preparer {
-            core: self.core.clone(),
-            namer: self.core.namer()?,
-            actor: id.actor(),
-            chain,
-            source: source_mark(source),
-        };
+        let preparer = Preparer::new(&self.core, id.actor(), chain, source)?;
         let mut timer = Timer {
             clock: self.core.clock,
             seq: self.core.chain(chain)?.seq,
@@ -131,45 +134,35 @@ impl Vault {
             units,
             waiting: Vec::new(),
         };
-        let mut writer = Writer::new(self, source);
+        let env = std::sync::Arc::clone(&self.env);
+        let writer = Writer::new(self, source);
         thread::scope(|scope| {
-            let (to_prepare, jobs) = mpsc::sync_channel::<Vec<Group>>(IN_FLIGHT);
+            let (to_prepare, jobs) = mpsc::sync_channel::<(Vec<Group>, Clock)>(IN_FLIGHT);
             let (done, prepared) = mpsc::sync_channel(IN_FLIGHT);
+            let (told, reports) = mpsc::channel();
             scope.spawn(move || {
-                for batch in jobs {
-                    let ready: Vec<PreparedGroup> = batch
-                        .into_iter()
-                        .map(|group| preparer.prepare(group))
-                        .collect();
-                    if done.send(ready).is_err() {
+                for (batch, clock) in jobs {
+                    let ready = batch.into_iter().map(|group| preparer.prepare(group));
+                    if done.send((ready.collect(), clock)).is_err() {
                         break;
                     }
                 }
             });
-            let mut in_flight = 0;
+            let writing = scope.spawn(move || writer.run(prepared, &told));
+            // This thread reads; the others prepare and write what it read before.
             loop {
                 let batch = groups.next_batch();
-                let ended = batch.is_empty();
-                if !ended {
-                    let now = writer.vault.env.now_ms();
-                    let timed = batch.into_iter().map(|group| timer.time(now, group));
-                    to_prepare.send(timed.collect()).map_err(|_| STOPPED)?;
-                    in_flight += 1;
+                let now = env.now_ms();
+                let timed: Vec<Group> = batch.into_iter().map(|g| timer.time(now, g)).collect();
+                // A writer that failed hangs up, and says why below.
+                if timed.is_empty() || to_prepare.send((timed, timer.clock)).is_err() {
+                    break;
                 }
-                // Batches are prepared while those before them are written.
-                while in_flight >= IN_FLIGHT || (ended && in_flight > 0) {
-                    let ready = prepared.recv().map_err(|_| STOPPED)?;
-                    in_flight -= 1;
-                    if writer.write(ready, timer.clock)? {
-                        progress(&writer.durable);
-                    }
-                }
-                if ended {
-                    writer.flush()?;
-                    progress(&writer.durable);
-                    return Ok(writer.durable);
-                }
+                reports.try_iter().for_each(|report| progress(&report));
             }
+            drop(to_prepare);
+            reports.iter().for_each(|report| progress(&report));
+            writing.join().map_err(|_| STOPPED)?
         })
     }
 }
@@ -210,6 +203,24 @@ impl<'a> Writer<'a> {
             bytes: 0,
             durable: ImportReport::default(),
         }
+    }
+
+    /// Writes every batch that comes, and tells what is durable each time more is.
+    fn run(
+        mut self,
+        prepared: mpsc::Receiver<(Vec<PreparedGroup>, Clock)>,
+        told: &mpsc::Sender<ImportReport>,
+    ) -> Result<ImportReport> {
+        // Nobody listening is no reason to stop.
+        let tell = |report: &ImportReport| drop(told.send(report.clone()));
+        for (batch, clock) in prepared {
+            if self.write(batch, clock)? {
+                tell(&self.durable);
+            }
+        }
+        self.flush()?;
+        tell(&self.durable);
+        Ok(self.durable)
     }
 
     /// Writes a batch; `true` if that made something durable.
@@ -297,6 +308,16 @@ impl<I: Iterator<Item = Unit>> Grouper<I> {
 }
 
 impl Preparer {
+    fn new(core: &Core, actor: ActorId, chain: u32, source: &str) -> Result<Self> {
+        Ok(Self {
+            core: core.clone(),
+            namer: core.namer()?,
+            actor,
+            chain,
+            source: source_mark(source),
+        })
+    }
+
     fn prepare(&self, group: Group) -> PreparedGroup {
         let Group {
             hlc,
@@ -381,11 +402,18 @@ fn write_group(
 ) -> Result<usize> {
     let bad = |r: &Prepared| Some((r.tag, r.atoms.as_ref().err()?.clone()));
     let bad: Vec<(u64, Error)> = group.resources.iter().filter_map(bad).collect();
-    let refused = group.atomic && !bad.is_empty();
-    report.rejected.extend(bad);
-    if refused {
-        return Ok(0);
+    if group.atomic {
+        let fault = one_commit(&group.resources);
+        if !bad.is_empty() || fault.is_some() {
+            let all = group.resources.iter().map(|r| r.tag);
+            match fault {
+                Some(fault) => report.rejected.extend(all.map(|tag| (tag, fault.clone()))),
+                None => report.rejected.extend(bad),
+            }
+            return Ok(0);
+        }
     }
+    report.rejected.extend(bad);
     let lane = |r: &Prepared| work.core.rules(&r.record).lane();
     let lane = group.resources.iter().map(lane).min().unwrap_or(Lane::P3);
     let mut commit = OwnCommit::at(work, signer, Intent::Import, lane, group.hlc)?;
@@ -401,8 +429,14 @@ fn write_group(
             (Some((state, _)), _) => match changes_of(work, &resource, &state, source, atoms)? {
                 Some(edit) => {
                     bytes += 1024;
-                    edit_record(work, &mut commit, edit)?;
-                    report.updated += 1;
+                    match edit_record(work, &mut commit, edit) {
+                        Ok(()) => report.updated += 1,
+                        // Nothing of it was written: what it says does not fit the record.
+                        Err(error @ Error::Invalid { .. }) if !group.atomic => {
+                            report.rejected.push((resource.tag, error));
+                        }
+                        Err(error) => return Err(error),
+                    }
                 }
                 None => report.unchanged += 1,
             },
@@ -413,6 +447,21 @@ fn write_group(
         commit.store(work)?;
     }
     Ok(bytes)
+}
+
+/// Why resources cannot be one commit, if they cannot.
+fn one_commit(resources: &[Prepared]) -> Option<Error> {
+    let mut records: Vec<&RecordId> = resources.iter().map(|r| &r.record).collect();
+    records.sort_unstable();
+    if records.windows(2).any(|pair| pair[0] == pair[1]) {
+        return Some(Error::invalid("one resource twice cannot be one commit"));
+    }
+    let changes = resources.iter().filter_map(|r| r.fresh.as_ref());
+    let size: usize = changes.map(|f| f.bytes.len() + ENTRY_ABOUT).sum();
+    if size > COMMIT_TRAVELS_MAX || resources.len() > ENTRIES_MAX {
+        return Some(Error::invalid("this is too much for one commit; split it"));
+    }
+    None
 }
 
 /// Writes a record that was not there, as it was prepared.

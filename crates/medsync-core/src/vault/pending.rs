@@ -2,17 +2,18 @@
 //! arrives wakes those that wait for it and no others.
 
 use crate::error::Result;
-use crate::ids::{ChangeId, DataKeyId};
+use crate::ids::{ChangeId, DataKeyId, RecordId};
 use crate::vault::core::{Work, load_data_key};
 use crate::vault::deliver::{Received, settle};
 use crate::vault::rows::{self, Rows, kind};
 use std::collections::{HashMap, VecDeque};
 
 /// What a commit waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Cause {
-    /// A change that one of its own builds on.
-    Change(ChangeId),
+    /// A change of this record that one of its own builds on. The same change of two records has
+    /// the same id.
+    Change(RecordId, ChangeId),
     /// The data key of one of its changes.
     Key(DataKeyId),
     /// An entry that was withheld, or came damaged.
@@ -24,7 +25,7 @@ pub(crate) enum Cause {
 impl Cause {
     pub(crate) fn row(&self) -> Vec<u8> {
         match self {
-            Self::Change(id) => [&[b'c'][..], &id.0].concat(),
+            Self::Change(record, id) => [&b"c"[..], &id.0, record.as_str().as_bytes()].concat(),
             Self::Key(id) => [&[b'k'][..], &id.0].concat(),
             Self::Leaf => vec![b'l'],
             Self::Any => Vec::new(),
@@ -33,13 +34,19 @@ impl Cause {
 
     pub(crate) fn from_row(row: &[u8]) -> Self {
         let cause = match row.split_first() {
-            Some((b'c', id)) => ChangeId::from_slice(id).map(Self::Change).ok(),
+            Some((b'c', rest)) => change(rest),
             Some((b'k', id)) => DataKeyId::from_slice(id).map(Self::Key).ok(),
             Some((b'l', [])) => Some(Self::Leaf),
             _ => None,
         };
         cause.unwrap_or(Self::Any)
     }
+}
+
+fn change(row: &[u8]) -> Option<Cause> {
+    let (id, record) = row.split_first_chunk::<32>()?;
+    let record = std::str::from_utf8(record).ok()?.parse().ok()?;
+    Some(Cause::Change(record, ChangeId(*id)))
 }
 
 type Place = (u32, u64);
@@ -58,12 +65,13 @@ pub(crate) fn retry(work: &mut Work, received: &mut Received) -> Result<()> {
         if let Cause::Key(id) = cause
             && load_data_key(work, id)?.is_some()
         {
-            woken.push(*cause);
+            woken.push(cause.clone());
         }
     }
     let mut ready: VecDeque<Place> = VecDeque::new();
     loop {
-        woken.extend(work.visible.drain(..).map(Cause::Change));
+        let visible = work.visible.drain(..);
+        woken.extend(visible.map(|(record, id)| Cause::Change(record, id)));
         for cause in woken.drain(..) {
             ready.extend(waiting.remove(&cause).unwrap_or_default());
         }

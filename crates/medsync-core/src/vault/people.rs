@@ -13,7 +13,9 @@ use crate::ledger::entry::ItemKind;
 use crate::model::pack::Lane;
 use crate::vault::Vault;
 use crate::vault::core::{Work, pack_row, unpack_row};
+use crate::vault::enrol::revoke;
 use crate::vault::rows::{Row, Rows, kind};
+use crate::vault::seal::seal_all;
 use crate::vault::write::{OwnCommit, Signer};
 use serde::{Deserialize, Serialize};
 
@@ -236,18 +238,34 @@ impl Vault {
             .copied()
             .collect();
         let key = SigningKey::generate(&*self.env);
-        let owner = old == self.core.meta.owner;
-        self.admit_key(name, &roles, &key, Seal::Pin(pin, kdf))?;
         let new = AuthorKey(key.public());
-        if self.author() == Some(old) {
-            // Nobody can seal what the old key wrote once the key is gone.
-            self.seal()?;
-            self.signer = Some(Signer { key, author: new });
-        }
-        self.revoke(&old.0, "the PIN was reset")?;
-        self.work(|work, _| {
+        let row = person_row(
+            &*self.env,
+            self.store.root(),
+            &key,
+            name,
+            Seal::Pin(pin, kdf),
+        )?;
+        // Nobody can seal what the old key wrote once the key is gone.
+        let own = self.author() == Some(old);
+        self.authored(|work, signer| {
+            let mut commit = OwnCommit::new(work, signer, Intent::Membership, Lane::P0)?;
+            certify(
+                work,
+                signer,
+                &mut commit,
+                Subject::Person(new),
+                name,
+                &roles,
+            )?;
+            revoke(work, signer, &mut commit, &old.0, "the PIN was reset")?;
+            commit.store_items(work)?;
+            if own {
+                seal_all(work, signer)?;
+            }
             work.txn.delete(row_key(&old));
-            if owner {
+            work.txn.put(row.0, row.1);
+            if work.core.meta.owner == old {
                 let meta = crate::vault::core::Meta {
                     owner: new,
                     ..(*work.core.meta).clone()
@@ -256,6 +274,9 @@ impl Vault {
             }
             Ok(())
         })?;
+        if own {
+            self.signer = Some(Signer { key, author: new });
+        }
         Ok(new)
     }
 

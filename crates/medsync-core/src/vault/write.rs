@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::ids::{AuthorKey, ChainId, ChangeId, CommitId, DataKeyId, RecordId};
 use crate::ledger::commit::{Commit, CommitBuilder, Intent};
 use crate::ledger::entry::{ChangeEntry, ImportMark, ItemKind};
+use crate::ledger::wire::SEALED_BYTES_MAX;
 use crate::model::cell::Cell;
 use crate::model::json::Json;
 use crate::model::kind::{KindRules, field_of_key};
@@ -25,6 +26,9 @@ use crate::vault::rows::{self, Row, Rows, kind};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
+
+/// Largest commit, in bytes as it travels: with room for what a batch adds.
+pub(crate) const COMMIT_TRAVELS_MAX: usize = SEALED_BYTES_MAX / 2;
 
 /// The person who authors commits here, with the key unlocked.
 #[derive(Debug)]
@@ -215,6 +219,13 @@ impl OwnCommit {
             header: header.bytes().to_vec(),
             leaves: leaves.collect(),
         };
+        // A commit travels whole, in one batch.
+        if row.travels() > COMMIT_TRAVELS_MAX {
+            return Err(Error::invalid_at(
+                "a commit is too large to be sent; split it",
+                format!("at most {COMMIT_TRAVELS_MAX} bytes"),
+            ));
+        }
         work.txn.put(
             rows::in_chain(kind::COMMIT, self.chain, self.seq),
             row.to_bytes(),

@@ -2,6 +2,7 @@
 
 mod carrier;
 mod member;
+mod own;
 
 use medsync_core::crypto::envelope;
 use medsync_core::crypto::sign::SigningKey;
@@ -84,12 +85,16 @@ fn json(text: &str) -> Json {
     Json::parse(text.as_bytes()).expect("json")
 }
 
+fn pack() -> PolicyPack {
+    PolicyPack::from_json(PACK.as_bytes()).expect("a pack")
+}
+
 impl Scene {
     fn new() -> Self {
         let home = tempfile::tempdir().expect("a folder");
         let stick = home.path().join("stick");
         fs::create_dir(&stick).expect("a folder");
-        let pack = PolicyPack::from_json(PACK.as_bytes()).expect("a pack");
+        let pack = pack();
         let new = new_vault("Ana", "Clinic");
         let vault = Vault::create(&home.path().join("v"), env(), &new, "Ward", &pack);
         let vault = vault.expect("a vault").vault;
@@ -143,7 +148,9 @@ impl Scene {
 
     fn workspace_dir(&self) -> PathBuf {
         let workspace = self.workspace.to_string();
-        self.stick.join("medsync-exchange").join(&workspace[..16])
+        self.stick
+            .join("medsync-exchange")
+            .join(workspace.get(..16).expect("an id"))
     }
 
     /// Mallory's data key, signed by the device of Mallory's.
@@ -175,11 +182,14 @@ impl Scene {
 
     /// Writes a field in sight of what is there.
     fn write(&mut self, id: &str, field: &str, value: &str) {
-        write(&mut self.vault, id, field, value);
+        let mut draft = self.vault.draft(&record(id)).expect("a draft");
+        draft.set(field, Json::string(value));
+        self.vault.commit(vec![draft]).expect("commits");
     }
 
     fn shows(&self, id: &str) -> Option<String> {
-        shows(&self.vault, id)
+        let view = self.vault.read(&record(id)).expect("reads");
+        view.map(|view| view.json.expose().clone())
     }
 
     fn pending(&self) -> u64 {
@@ -191,17 +201,6 @@ impl Scene {
         let report = { self.vault.verify(true, &mut |_, _| {}).expect("verifies") };
         assert!(report.is_sound(), "{report:?}");
     }
-}
-
-fn write(vault: &mut Vault, id: &str, field: &str, value: &str) {
-    let mut draft = vault.draft(&record(id)).expect("a draft");
-    draft.set(field, Json::string(value));
-    vault.commit(vec![draft]).expect("commits");
-}
-
-fn shows(vault: &Vault, id: &str) -> Option<String> {
-    let view = vault.read(&record(id)).expect("reads");
-    view.map(|view| view.json.expose().clone())
 }
 
 const KEY: DataKeyId = DataKeyId([77; 16]);

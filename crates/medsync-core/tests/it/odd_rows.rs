@@ -166,3 +166,30 @@ fn what_contradicts_its_causes_is_refused() {
         Err(CausalFault::Predecessors)
     );
 }
+
+#[test]
+fn members_beside_a_list_do_not_grow_with_it() {
+    let rules = rules();
+    let mut state = RecordState::default();
+    let mut members: Vec<(String, Json)> = (0..1400)
+        .map(|i| (format!("a{i:04}"), Json::Array(vec![Json::Null])))
+        .collect();
+    members.push(("given".into(), Json::Array(vec![Json::Null; 6400])));
+    let atom = |n: usize| {
+        let all = members.iter().rev().take(n).cloned();
+        Atom::members(&Json::object(all)).expect("members")
+    };
+    let put = |atom| Cell::Put { atom, order: None };
+    let written = atom(members.len()).text().len();
+    let cells = vec![
+        ("given".into(), put(atom(members.len()))),
+        ("given/x".into(), put(atom(9))),
+    ];
+    assert!(state.apply(&incoming(&RecordState::default(), 1, cells), &rules));
+    let view = state.render(&record(), &rules);
+    assert!(view.len() < 3 * written, "{} of {written}", view.len());
+    let json = Json::parse(view.as_bytes()).expect("JSON");
+    assert_eq!(json.get("a0007").map(|a| a.items().len()), Some(1));
+    let back = RecordState::from_row(&state.to_row(&rules), &view).expect("own row");
+    assert!(back == state);
+}

@@ -396,7 +396,7 @@ fn same(a: &DataKey, b: &DataKey) -> bool {
 }
 
 /// Calls `each` with the batches of a file.
-fn split(bytes: &[u8], each: &mut dyn FnMut(&[u8])) -> Result<()> {
+pub(super) fn split(bytes: &[u8], each: &mut dyn FnMut(&[u8])) -> Result<()> {
     let mut r = Reader::new(bytes, BATCHES_BYTES_MAX, "a file of batches is malformed")?;
     let parts = r.list(64)?;
     read_label(&mut r)?;

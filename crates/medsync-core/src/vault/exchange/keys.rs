@@ -14,7 +14,7 @@ use crate::vault::rows::{self, Rows, kind};
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
-const CONTEXT: &str = "medsync v1 exchange keys";
+pub(super) const CONTEXT: &str = "medsync v1 exchange keys";
 const WHAT: &str = "a file of data keys is malformed";
 /// Longest file of keys, in bytes.
 pub(super) const KEYS_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -32,7 +32,15 @@ pub(super) struct KeyFile {
 impl KeyFile {
     /// The file's bytes, signed by the device. They are to be sealed: they hold keys.
     pub(super) fn sign(&self, key: &SigningKey) -> Zeroizing<Vec<u8>> {
-        let body = Zeroizing::new(encode(|e| {
+        let body = self.body();
+        let signature = key.sign(CONTEXT, &body);
+        Zeroizing::new(encode(|e| {
+            e.array(2)?.bytes(&body)?.bytes(&signature)?.ok()
+        }))
+    }
+
+    pub(super) fn body(&self) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new(encode(|e| {
             e.array(5)?.str(LABEL)?.u32(FORMAT)?;
             e.encode(self.workspace)?.encode(self.device)?;
             e.array(self.keys.len() as u64)?;
@@ -43,10 +51,6 @@ impl KeyFile {
                     .encode(&key.patient)?;
             }
             Ok(())
-        }));
-        let signature = key.sign(CONTEXT, &body);
-        Zeroizing::new(encode(|e| {
-            e.array(2)?.bytes(&body)?.bytes(&signature)?.ok()
         }))
     }
 

@@ -16,7 +16,7 @@ pub(super) const LABEL: &str = "medsync exchange (provisional)";
 pub(super) const FORMAT: u32 = 1;
 /// Longest marks, in bytes.
 pub(super) const MARKS_BYTES_MAX: usize = 16 * 1024 * 1024;
-const CONTEXT: &str = "medsync v1 exchange marks";
+pub(super) const CONTEXT: &str = "medsync v1 exchange marks";
 const CHAINS_MAX: usize = 65_536;
 const RANGES_MAX: usize = 4096;
 const FILES_MAX: usize = 10_000;
@@ -39,18 +39,36 @@ fn write_held(held: &Held, e: &mut Encoder<Vec<u8>>) -> Encoded {
     Ok(())
 }
 
+/// A chain, which comes after those before it.
+fn read_chain(r: &mut Reader<'_>, before: &mut Option<ChainId>) -> Result<ChainId> {
+    let (author, replica) = (r.value()?, r.value()?);
+    let chain = ChainId { author, replica };
+    if before.is_some_and(|before| before >= chain) {
+        return Err(r.fault());
+    }
+    *before = Some(chain);
+    Ok(chain)
+}
+
+/// Chains once each and ranges apart, in the order they are written in: a million ranges in
+/// falling order would be moved about for ten minutes and more.
 fn read_held(r: &mut Reader<'_>) -> Result<Held> {
     let mut held = Held::default();
+    let mut before = None;
     for _ in 0..r.list(CHAINS_MAX)? {
         r.array(3)?;
-        let (author, replica) = (r.value()?, r.value()?);
+        let chain = read_chain(r, &mut before)?;
+        let mut end = None;
         for _ in 0..r.list(RANGES_MAX)? {
             r.array(2)?;
             let (first, last): (u64, u64) = (r.value()?, r.value()?);
-            if first == 0 || first > last || i64::try_from(last).is_err() {
+            // The next one starts beyond the place after the last: else the two were one.
+            let apart = end.map_or(first >= 1, |end: u64| first > end.saturating_add(1));
+            if !apart || first > last || i64::try_from(last).is_err() {
                 return Err(r.fault());
             }
-            held.insert(ChainId { author, replica }, first, last);
+            held.insert(chain, first, last);
+            end = Some(last);
         }
     }
     Ok(held)
@@ -58,10 +76,11 @@ fn read_held(r: &mut Reader<'_>) -> Result<Held> {
 
 fn read_tips(r: &mut Reader<'_>) -> Result<Tips> {
     let mut tips = Tips::new();
+    let mut before = None;
     for _ in 0..r.list(CHAINS_MAX)? {
         r.array(4)?;
-        let (author, replica) = (r.value()?, r.value()?);
-        tips.insert(ChainId { author, replica }, (r.value()?, r.value()?));
+        let chain = read_chain(r, &mut before)?;
+        tips.insert(chain, (r.value()?, r.value()?));
     }
     Ok(tips)
 }
@@ -113,7 +132,7 @@ impl Marks {
         encode(|e| e.array(2)?.bytes(&body)?.bytes(&signature)?.ok())
     }
 
-    fn body(&self) -> Vec<u8> {
+    pub(super) fn body(&self) -> Vec<u8> {
         encode(|e| {
             e.array(11)?.str(LABEL)?.u32(FORMAT)?;
             e.encode(self.workspace)?
@@ -262,6 +281,35 @@ mod tests {
         }
         let stranger = SigningKey::from_seed(&[4; 32]);
         assert!(Marks::open(&marks.sign(&stranger)).is_err());
+    }
+
+    #[test]
+    fn chains_and_ranges_out_of_order_are_refused() {
+        let held = |chains: &[(u8, &[(u64, u64)])]| {
+            let bytes = encode(|e| {
+                e.array(chains.len() as u64)?;
+                for (author, ranges) in chains {
+                    e.array(3)?.bytes(&[*author; 32])?.bytes(&[2; 16])?;
+                    e.array(ranges.len() as u64)?;
+                    for (first, last) in *ranges {
+                        e.array(2)?.u64(*first)?.u64(*last)?;
+                    }
+                }
+                Ok(())
+            });
+            read_held(&mut Reader::new(&bytes, 1000, WHAT).unwrap())
+        };
+        assert!(held(&[(1, &[(1, 2), (4, 4)]), (2, &[(7, 7)])]).is_ok());
+        assert!(held(&[(2, &[(1, 1)]), (1, &[(1, 1)])]).is_err());
+        assert!(held(&[(1, &[(1, 1)]), (1, &[(3, 3)])]).is_err());
+        for ranges in [
+            [(4, 4), (1, 2)],
+            [(1, 2), (3, 4)],
+            [(1, 2), (2, 4)],
+            [(0, 1), (3, 3)],
+        ] {
+            assert!(held(&[(1, &ranges)]).is_err(), "{ranges:?}");
+        }
     }
 
     #[test]

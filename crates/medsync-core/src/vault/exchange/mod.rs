@@ -13,6 +13,8 @@
 //! on the folder being true: batches and keys are verified by themselves, and marks only ever
 //! decide what is sent again.
 
+#[cfg(feature = "testing")]
+pub mod door;
 mod files;
 mod incoming;
 mod keys;

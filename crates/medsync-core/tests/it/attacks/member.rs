@@ -22,12 +22,8 @@ fn a_place_far_ahead_costs_nothing() {
     scene.put(1, &[batch]);
     scene.exchange();
     scene.vault.status().expect("a status");
-    {
-        scene
-            .vault
-            .revoke(&mallory.person.public(), "hostile")
-            .expect("revokes")
-    };
+    let revoked = scene.vault.revoke(&mallory.person.public(), "hostile");
+    revoked.expect("revokes");
     scene.exchange();
     scene.assert_sound();
 }
@@ -142,35 +138,34 @@ fn items_of_a_commit_that_is_not_visible_have_no_effect() {
 fn what_waits_is_woken_by_its_cause_and_not_by_all() {
     let mut scene = Scene::new();
     let mut mallory = Mallory::admitted(&mut scene, &[Role::Clinician]);
-    let mut other = mallory.elsewhere(1);
-    // A long row of records, each commit of which needs the one after it in the chain.
-    const LONG: u64 = 1200;
-    let firsts: Vec<_> = (0..=LONG)
-        .map(|n| other.fresh(&format!("r{n}"), "code", "x"))
-        .collect();
+    // Each commit makes a record and edits that of the commit after it.
+    const LONG: usize = 1200;
     let now = Mallory::now();
-    let at_once = |mut part: super::Part| {
+    let first = |n: usize| {
+        let mut part = mallory.fresh(&format!("r{n}"), "code", "x");
         part.change.hlc = now;
         part
     };
-    let firsts: Vec<_> = firsts.into_iter().map(at_once).collect();
-    let mut commits = Vec::new();
-    for (n, first) in firsts.iter().enumerate().take(LONG as usize) {
-        let next = mallory.change(1, &[&first.change], &[("note", Cell::put(&json("1")))]);
-        commits.push(mallory.commit(&[part(&format!("r{n}"), next)], &[]));
+    let firsts: Vec<_> = (0..=LONG).map(first).collect();
+    let mut parts: Vec<Vec<super::Part>> = Vec::new();
+    for (own, after) in firsts.iter().zip(&firsts[1..]) {
+        let cell = Cell::put(&json("1"));
+        let mut next = mallory.change(2, &[&after.change], &[("note", cell)]);
+        next.hlc = now;
+        let next = super::Part {
+            change: next,
+            ..after.clone()
+        };
+        parts.push(vec![own.clone(), next]);
     }
+    let commits: Vec<_> = parts.iter().map(|p| mallory.commit(p, &[])).collect();
     let waiting = mallory.batch(&scene, commits);
-    let causes: Vec<_> = firsts
-        .iter()
-        .rev()
-        .map(|p| other.commit(std::slice::from_ref(p), &[]))
-        .collect();
-    let causes = other.batch(&scene, causes);
+    let last = mallory.one(&scene, &firsts[LONG..]);
     scene.put_key(&mallory);
     scene.put(1, &[waiting]);
     scene.exchange();
-    assert_eq!(scene.pending(), LONG);
-    scene.put(2, &[causes]);
+    assert_eq!(scene.pending(), LONG as u64);
+    scene.put(2, &[last]);
     scene.exchange();
     assert_eq!(scene.pending(), 0);
 }
