@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod cuts;
 mod fuzz;
 mod steps;
 mod tidy;
@@ -21,6 +22,15 @@ enum Chore {
     Tidy,
     /// Formats the sources and applies what clippy can mend by itself.
     Fix,
+    /// Power cuts, failing writes and bit rot under whole vaults (docs/benchmarks.md).
+    Cuts {
+        /// How many power cuts.
+        #[arg(long, default_value_t = 2000)]
+        count: u64,
+        /// The seed of the first day.
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+    },
     /// Runs docs/walkthrough.md as a reader would: every sh block, in order, in one shell.
     Walkthrough,
     /// Runs the fuzz targets of fuzz/ for a while each; needs nightly and cargo-fuzz.
@@ -40,6 +50,7 @@ fn main() -> ExitCode {
         Chore::Test => steps::test(&root),
         Chore::Tidy => tidy::run(&root),
         Chore::Fix => steps::fix(&root),
+        Chore::Cuts { count, seed } => cuts::run(&root, count, seed),
         Chore::Walkthrough => walkthrough::run(&root),
         Chore::Fuzz { minutes, target } => fuzz::run(&root, minutes, target.as_deref()),
     };

@@ -20,6 +20,7 @@ mod oracle_tests;
 
 pub use decode::decode;
 pub use encode::encode;
+pub use prescan::change_id;
 pub use prescan::{MAX_ALL_PREDS, MAX_CHANGE, MAX_DEPS, MAX_OPS, MAX_OTHERS, MAX_PREDS};
 
 use crate::ids::{ActorId, ChangeId};

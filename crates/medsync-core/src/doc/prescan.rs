@@ -5,6 +5,7 @@
 //! read here first, with limits, and in memory that does not depend on what they claim.
 
 use crate::doc::Fault;
+use crate::ids::ChangeId;
 use crate::model::cell::is_key;
 use sha2::{Digest, Sha256};
 
@@ -54,6 +55,13 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), Fault> {
     columns.check_counts(ops)?;
     columns.check_values(ops)?;
     columns.check_preds(ops, &head)
+}
+
+/// The id of an uncompressed chunk: the hash of all that follows its checksum. Nothing else is
+/// judged; `None` if it is too short to have one.
+pub fn change_id(bytes: &[u8]) -> Option<ChangeId> {
+    let hashed = bytes.get(MAGIC.len() + 4..)?;
+    Some(ChangeId(Sha256::digest(hashed).into()))
 }
 
 /// The data of one change chunk that fills the input and has the right checksum.

@@ -168,6 +168,14 @@ impl KindRules {
     }
 }
 
+/// A key as logs and errors may show it: the name of an element is data, only its field is told.
+pub fn key_in_logs(key: &str) -> String {
+    match key.split_once('/') {
+        Some((field, _)) => format!("{field}/.."),
+        None => key.to_owned(),
+    }
+}
+
 /// The field of a key `field` or `field/element`.
 pub fn field_of_key(key: &str) -> &str {
     key.split_once('/').map_or(key, |(field, _)| field)

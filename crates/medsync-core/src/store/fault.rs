@@ -106,7 +106,14 @@ struct State {
     ops: u64,
     cut_at: Option<u64>,
     fail_at: Option<(u64, ErrorKind)>,
+    reads: u64,
+    fail_read_at: Option<(u64, ErrorKind)>,
     off: bool,
+    /// A fault that was asked for has happened.
+    struck: bool,
+    sync_failed: bool,
+    /// Something reached the disk after a sync of it had failed.
+    used_after_failed_sync: bool,
     lying: bool,
 }
 
@@ -134,6 +141,34 @@ impl SimDisk {
     pub fn fail_at(&self, op: u64, kind: ErrorKind) {
         let mut state = self.state();
         state.fail_at = Some((state.ops + op, kind));
+    }
+
+    /// The `n`-th read from now fails once: with `UnexpectedEof` it is a short one.
+    pub fn fail_read_at(&self, n: u64, kind: ErrorKind) {
+        let mut state = self.state();
+        state.fail_read_at = Some((state.reads + n, kind));
+    }
+
+    /// Forgets faults that have not happened yet.
+    pub fn calm(&self) {
+        let mut state = self.state();
+        (state.cut_at, state.fail_at, state.fail_read_at) = (None, None, None);
+    }
+
+    /// Whether a cut or a failure happened.
+    pub fn struck(&self) -> bool {
+        self.state().struck
+    }
+
+    /// Whether the power is off.
+    pub fn is_off(&self) -> bool {
+        self.state().off
+    }
+
+    /// Whether a sync failed, and whether something was written or synced afterwards.
+    pub fn failed_sync(&self) -> (bool, bool) {
+        let state = self.state();
+        (state.sync_failed, state.used_after_failed_sync)
     }
 
     /// A planted bug: from now on, syncing says yes and does nothing.
@@ -221,12 +256,29 @@ impl State {
     /// Counts an operation; what is pending already may be lost with it.
     fn tick(&mut self) -> io::Result<()> {
         self.ops += 1;
+        self.used_after_failed_sync |= self.sync_failed;
         if self.cut_at == Some(self.ops) {
             self.off = true;
+            self.struck = true;
         }
         self.alive()?;
         match self.fail_at {
-            Some((op, kind)) if op == self.ops => Err(kind.into()),
+            Some((op, kind)) if op == self.ops => {
+                self.struck = true;
+                Err(kind.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn tick_read(&mut self) -> io::Result<()> {
+        self.alive()?;
+        self.reads += 1;
+        match self.fail_read_at {
+            Some((read, kind)) if read == self.reads => {
+                self.struck = true;
+                Err(kind.into())
+            }
             _ => Ok(()),
         }
     }
@@ -273,8 +325,8 @@ impl StorageBackend for SimDisk {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let state = self.state();
-        state.alive()?;
+        let mut state = self.state();
+        state.tick_read()?;
         let at = index(offset)?;
         let end = at.saturating_add(out.len());
         let found = state.live.get(at..end);
@@ -290,7 +342,14 @@ impl StorageBackend for SimDisk {
     fn sync_data(&self) -> io::Result<()> {
         let mut state = self.state();
         state.alive()?;
-        state.tick()?;
+        if let Err(error) = state.tick() {
+            if !state.off {
+                // As Linux does: the pages count as clean, so that no later sync writes them.
+                state.pending.clear();
+                state.sync_failed = true;
+            }
+            return Err(error);
+        }
         if !state.lying {
             let State {
                 durable, pending, ..

@@ -91,17 +91,19 @@ struct Home {
 }
 
 impl Store {
-    /// Makes a new vault in a folder that has none, and opens it.
+    /// Makes a new vault in a folder that has none, lets `first` write what must never be missing,
+    /// and opens it.
     ///
-    /// A crash before this returns leaves no vault: the next `create` starts over.
-    pub fn create(
+    /// A crash or an error before this returns leaves no vault: the next `create` starts over.
+    pub fn create<T>(
         dir: &Path,
         env: SharedEnv,
         passphrase: &str,
         suite: Suite,
         kdf: Kdf,
         words: &Words,
-    ) -> Result<Self> {
+        first: impl FnOnce(&Self) -> Result<T>,
+    ) -> Result<(Self, T)> {
         file::make_dir(dir)?;
         let lock = file::lock(dir)?;
         refuse_existing(dir)?;
@@ -109,9 +111,11 @@ impl Store {
         file::write_new(dir, KEY_FILE, &keys.to_bytes())?;
         create_data(dir, &env, &keys, &root)?;
         file::rename_new(dir, DATA_FILE)?;
+        let store = Self::open_files(dir, env, keys, root, lock, Tuning::default())?;
+        let written = first(&store)?;
         // The key file last: with it the vault exists.
         file::rename_new(dir, KEY_FILE)?;
-        Self::open_files(dir, env, keys, root, lock, Tuning::default())
+        Ok((store, written))
     }
 
     /// Opens a vault, checking all of it, with the default settings.

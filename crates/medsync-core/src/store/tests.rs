@@ -25,8 +25,9 @@ impl Vault {
         let dir = tempfile::tempdir().expect("temporary folder");
         let words = Words::generate(&SystemEnv);
         let env = SystemEnv::shared();
-        let store = Store::create(dir.path(), env, "open sesame", suite, KDF, &words);
-        let store = store.expect("creates");
+        let nothing = |_: &Store| Ok(());
+        let store = Store::create(dir.path(), env, "open sesame", suite, KDF, &words, nothing);
+        let (store, ()) = store.expect("creates");
         for round in 0..20_u8 {
             put(&store, &[&[round][..], CANARY].concat(), &[round; 3000]).expect("commits");
         }
@@ -158,6 +159,33 @@ fn child_finds_the_vault_busy() {
 }
 
 #[test]
+fn a_vault_whose_first_rows_fail_is_none_and_is_made_again() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let words = Words::generate(&SystemEnv);
+    let create = |fails: bool| {
+        let first = |store: &Store| {
+            put(store, b"first", b"row")?;
+            if fails {
+                return Err(Error::invalid("a cut"));
+            }
+            Ok(())
+        };
+        let (env, suite) = (SystemEnv::shared(), Suite::default());
+        Store::create(dir.path(), env, "open sesame", suite, KDF, &words, first)
+    };
+    let open = || {
+        let unlock = Unlock::Passphrase("open sesame");
+        Store::open(dir.path(), SystemEnv::shared(), unlock)
+    };
+    assert_eq!(no_more(create(true)), Err(Error::invalid("a cut")));
+    assert_eq!(no_more(open()), Err(Error::NotFound("vault")));
+    drop(create(false).expect("starts over"));
+    let store = open().expect("opens");
+    let row = store.read().expect("reads").get(b"first");
+    assert_eq!(row, Ok(Some(b"row".to_vec())));
+}
+
+#[test]
 fn no_vault_and_no_second_vault() {
     let vault = Vault::new(Suite::default());
     let create = |dir: &Path| {
@@ -169,6 +197,7 @@ fn no_vault_and_no_second_vault() {
             Suite::default(),
             KDF,
             &vault.words,
+            |_| Ok(()),
         ))
     };
     assert!(matches!(

@@ -1,3 +1,4 @@
 //! Generators for tests. Behind the feature `testing`, never on by default.
 
+pub mod cuts;
 pub mod history;

@@ -16,6 +16,9 @@ const COMPRESS_FROM: usize = 256;
 /// A commit of 4,096 entries of 256 KiB would be a gigabyte: one that large was never accepted.
 const ROW_MAX: usize = 1 << 30;
 
+/// What a leaf adds at most when it travels: hash, key, nonce, tag, lengths.
+const LEAF_TRAVELS: usize = 160;
+
 /// One entry as it is stored.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum LeafRow {
@@ -78,15 +81,16 @@ impl LeafRow {
         }
     }
 
-    /// The change's entry and bytes, where they are here.
+    /// The change's entry and bytes, where they are here and understood.
     pub(crate) fn change(&self) -> Result<Option<(ChangeEntry, &[u8])>> {
         let Self::Change { entry, change, .. } = self else {
             return Ok(None);
         };
-        match Entry::parse(entry)? {
-            Entry::Change(entry) => Ok(Some((entry, change))),
-            _ => Err(Error::integrity("a stored change has no change's entry")),
-        }
+        Ok(match Entry::parse(entry)? {
+            Entry::Change(entry) => Some((entry, change)),
+            // Of a newer engine: no change that this one knows.
+            _ => None,
+        })
     }
 
     /// The leaf's hash in the commit's tree.
@@ -120,6 +124,30 @@ impl CommitRow {
     /// The header, as it was signed.
     pub(crate) fn header(&self) -> Result<Header> {
         Header::parse(&self.header)
+    }
+
+    /// About how many bytes its entries are as they travel: not compressed, each sealed by itself.
+    pub(crate) fn travels(&self) -> usize {
+        let size = |leaf: &LeafRow| match leaf {
+            LeafRow::Withheld(hash) => hash.len(),
+            LeafRow::Item(bytes) => bytes.len(),
+            LeafRow::Sealed { body, .. } => body.len(),
+            LeafRow::Change { entry, change, .. } => entry.len() + change.len(),
+        };
+        let sizes = self.leaves.iter().map(|leaf| size(leaf) + LEAF_TRAVELS);
+        sizes.sum()
+    }
+
+    /// Whether certificates, revocations or packs are among its entries.
+    pub(crate) fn has_items(&self) -> bool {
+        let item = |leaf: &LeafRow| matches!(leaf, LeafRow::Item(_));
+        self.leaves.iter().any(item)
+    }
+
+    /// Whether nothing else is.
+    pub(crate) fn only_items(&self) -> bool {
+        let item = |leaf: &LeafRow| matches!(leaf, LeafRow::Item(_));
+        self.leaves.iter().all(item)
     }
 
     /// The row's bytes: compressed where that pays.

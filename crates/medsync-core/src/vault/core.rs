@@ -6,7 +6,7 @@ use crate::doc::state::RecordState;
 use crate::env::SharedEnv;
 use crate::error::{Error, Result};
 use crate::ids::{
-    AuthorKey, ChainId, CommitId, DataKeyId, DeviceKey, RecordId, ReplicaId, WorkspaceId,
+    AuthorKey, ChainId, ChangeId, CommitId, DataKeyId, DeviceKey, RecordId, ReplicaId, WorkspaceId,
 };
 use crate::ledger::certificate::Role;
 use crate::ledger::commit::Tip;
@@ -217,6 +217,10 @@ pub(crate) struct Work {
     pub(crate) txn: WriteTxn,
     pub(crate) core: Core,
     pub(crate) env: SharedEnv,
+    /// Changes that became visible: others may wait for them.
+    pub(crate) visible: Vec<(RecordId, ChangeId)>,
+    /// Visible commits whose items are to take effect.
+    pub(crate) items: Vec<(u32, u64)>,
     keys: HashMap<Option<RecordId>, DataKey>,
     changed_chains: BTreeMap<u32, ()>,
 }
@@ -227,6 +231,8 @@ impl Work {
             txn,
             core,
             env,
+            visible: Vec::new(),
+            items: Vec::new(),
             keys: HashMap::new(),
             changed_chains: BTreeMap::new(),
         }

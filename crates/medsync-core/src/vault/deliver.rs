@@ -11,14 +11,17 @@ use crate::ledger::batch::VerifiedRun;
 use crate::ledger::commit::{Header, check_link};
 use crate::ledger::entry::Entry;
 use crate::ledger::equivocation::Equivocation;
-use crate::ledger::wire::{VerifiedBatch, WireLeaf, open_leaf};
+use crate::ledger::wire::VerifiedBatch;
 use crate::vault::Vault;
 use crate::vault::commit_row::{CommitRow, LeafRow};
-use crate::vault::core::{Work, load_commit, load_data_key, load_record};
+use crate::vault::core::{Work, load_commit, load_record};
+use crate::vault::leaves::{self, Opened};
 use crate::vault::open::take_items;
+use crate::vault::pending::{Cause, retry};
 use crate::vault::rows::{self, Rows, kind};
 use crate::vault::seal::{batch_row, put_batch};
 use crate::vault::write::{history, open_change, write_record};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What came of received batches.
@@ -39,19 +42,37 @@ pub struct Received {
 /// What came of one commit.
 enum Delivery {
     Visible,
-    Waits,
+    Waits(Cause),
     Fault(&'static str),
+}
+
+/// Commits that are new here, or have more entries than before.
+#[derive(Default)]
+struct New {
+    /// Of certificates, revocations and packs alone. They go first, and are judged together: what
+    /// one of them changes is judged again once, not once for each.
+    items: Vec<(u32, u64)>,
+    changes: Vec<(u32, u64)>,
 }
 
 impl Vault {
     /// Takes up verified batches: durable as a whole when this returns.
     pub(crate) fn receive(&mut self, batches: Vec<VerifiedBatch>) -> Result<Received> {
         self.work(|work, _| {
-            let mut received = Received::default();
+            let (mut received, mut new) = (Received::default(), New::default());
             for batch in &batches {
-                take_batch(work, batch, &mut received)?;
+                take_batch(work, batch, &mut new, &mut received)?;
+            }
+            drop(batches);
+            for (chain, seq) in new.items {
+                settle(work, chain, seq, &mut received)?;
+            }
+            take_items(work)?;
+            for (chain, seq) in new.changes {
+                settle(work, chain, seq, &mut received)?;
             }
             retry(work, &mut received)?;
+            take_items(work)?;
             Ok(received)
         })
     }
@@ -61,12 +82,18 @@ impl Vault {
         self.work(|work, _| {
             let mut received = Received::default();
             retry(work, &mut received)?;
+            take_items(work)?;
             Ok(received)
         })
     }
 }
 
-fn take_batch(work: &mut Work, batch: &VerifiedBatch, received: &mut Received) -> Result<()> {
+fn take_batch(
+    work: &mut Work,
+    batch: &VerifiedBatch,
+    new: &mut New,
+    received: &mut Received,
+) -> Result<()> {
     let run = batch.run();
     if run.batch().workspace != work.core.workspace()?.id {
         return Err(Error::Refused {
@@ -76,76 +103,51 @@ fn take_batch(work: &mut Work, batch: &VerifiedBatch, received: &mut Received) -
     }
     let chain = work.number_chain(&run.batch().chain)?;
     let now = work.env.now_ms();
-    let (mut new, mut clean) = (Vec::new(), true);
+    let mut contradicts = None;
     for (i, (header, leaves)) in batch.commits().enumerate() {
         work.core.clock.observe(header.fields().hlc, now);
         let seq = header.fields().seq;
         match load_commit(work, chain, seq)? {
-            Some(row) if row.header == header.bytes() => {
+            Some(mut row) if row.header == header.bytes() => {
                 received.duplicates += 1;
-                if fill_in(work, chain, seq, row, batch, (i, leaves))? {
-                    new.push(seq);
+                if leaves::fill_in(work, header, &mut row, leaves)? {
+                    put_commit(work, chain, seq, &row);
+                    new.changes.push((chain, seq));
                 }
             }
-            Some(_) => {
-                clean = false;
-                received.equivocations += 1;
-                keep_evidence(work, chain, seq, run)?;
-            }
-            None if !links(work, chain, header)? => {
-                clean = false;
-                received.equivocations += 1;
-                keep_evidence(work, chain, seq, run)?;
-            }
-            None => {
-                let (row, fault) = open_commit(work, batch, i, header, leaves)?;
-                work.txn
-                    .put(rows::in_chain(kind::COMMIT, chain, seq), row.to_bytes());
+            None if links(work, chain, header)? => {
+                let (row, fault) = leaves::take(work, (batch, i), header, leaves)?;
+                put_commit(work, chain, seq, &row);
                 work.core.counts.commits += 1;
                 received.commits += 1;
                 extend_chain(work, chain, header)?;
                 match fault {
                     Some(reason) => quarantine(work, chain, seq, reason, received),
-                    None => new.push(seq),
+                    None if row.only_items() => new.items.push((chain, seq)),
+                    None => new.changes.push((chain, seq)),
                 }
+            }
+            _ => {
+                received.equivocations += 1;
+                contradicts = contradicts.or(Some(seq));
             }
         }
     }
-    if clean {
-        put_batch(work, chain, run.signed(), run.headers());
-        let last = run.batch().last;
-        let known = work.chain_mut(chain)?;
-        known.sealed = known.sealed.max(last);
-    }
-    for seq in new {
-        settle(work, chain, seq, received)?;
+    match contradicts {
+        Some(first) => keep_evidence(work, chain, first, run)?,
+        None => {
+            put_batch(work, chain, run.signed(), run.headers())?;
+            let last = run.batch().last;
+            let known = work.chain_mut(chain)?;
+            known.sealed = known.sealed.max(last);
+        }
     }
     Ok(())
 }
 
-/// Puts leaves in place that were withheld when the commit first came.
-fn fill_in(
-    work: &mut Work,
-    chain: u32,
-    seq: u64,
-    mut row: CommitRow,
-    batch: &VerifiedBatch,
-    (i, leaves): (usize, &[WireLeaf]),
-) -> Result<bool> {
-    let withheld = |leaf: &LeafRow| matches!(leaf, LeafRow::Withheld(_));
-    if !row.leaves.iter().any(withheld) {
-        return Ok(false);
-    }
-    let header = row.header()?;
-    let (fuller, fault) = open_commit(work, batch, i, &header, leaves)?;
-    let gained = fuller.leaves.iter().filter(|l| !withheld(l)).count()
-        > row.leaves.iter().filter(|l| !withheld(l)).count();
-    if gained && fault.is_none() {
-        row.leaves = fuller.leaves;
-        work.txn
-            .put(rows::in_chain(kind::COMMIT, chain, seq), row.to_bytes());
-    }
-    Ok(gained && fault.is_none())
+fn put_commit(work: &mut Work, chain: u32, seq: u64, row: &CommitRow) {
+    work.txn
+        .put(rows::in_chain(kind::COMMIT, chain, seq), row.to_bytes());
 }
 
 /// Whether a commit fits its neighbours in the chain, as far as they are here.
@@ -191,74 +193,6 @@ fn extend_chain(work: &mut Work, no: u32, header: &Header) -> Result<()> {
     Ok(())
 }
 
-/// Opens a commit's leaves with the keys that are here. The second part names a contradiction.
-fn open_commit(
-    work: &Work,
-    batch: &VerifiedBatch,
-    commit: usize,
-    header: &Header,
-    leaves: &[WireLeaf],
-) -> Result<(CommitRow, Option<&'static str>)> {
-    let mut row = CommitRow {
-        header: header.bytes().to_vec(),
-        leaves: Vec::new(),
-    };
-    let mut fault = None;
-    for (index, leaf) in (0u32..).zip(leaves) {
-        let mut stored = LeafRow::from(leaf);
-        match leaf {
-            WireLeaf::Sealed { .. } => match open_stored(work, header, index, &stored)? {
-                Ok(Some(opened)) => stored = opened,
-                Ok(None) => {}
-                Err(reason) => fault = Some(reason),
-            },
-            WireLeaf::Item(_) if batch.item(commit, index).is_err() => {
-                fault = Some("an item is malformed");
-            }
-            _ => {}
-        }
-        row.leaves.push(stored);
-    }
-    Ok((row, fault))
-}
-
-/// Opens a sealed leaf if its key is here.
-fn open_stored(
-    work: &Work,
-    header: &Header,
-    index: u32,
-    leaf: &LeafRow,
-) -> Result<std::result::Result<Option<LeafRow>, &'static str>> {
-    let LeafRow::Sealed {
-        key,
-        leaf,
-        nonce,
-        body,
-    } = leaf
-    else {
-        return Ok(Ok(None));
-    };
-    let Some(data_key) = load_data_key(work, key)? else {
-        return Ok(Ok(None));
-    };
-    let wire = WireLeaf::Sealed {
-        key: *key,
-        leaf: *leaf,
-        nonce: *nonce,
-        body: body.clone(),
-    };
-    Ok(
-        match open_leaf(header, index, &wire, data_key.key.expose()) {
-            Ok(opened) => Ok(Some(LeafRow::Change {
-                key: *key,
-                entry: opened.entry_bytes,
-                change: opened.change,
-            })),
-            Err(_) => Err("a sealed change is damaged or not what was committed"),
-        },
-    )
-}
-
 fn quarantine(work: &mut Work, chain: u32, seq: u64, reason: &str, received: &mut Received) {
     received.quarantined += 1;
     work.txn.put(
@@ -268,17 +202,25 @@ fn quarantine(work: &mut Work, chain: u32, seq: u64, reason: &str, received: &mu
     work.txn.delete(rows::in_chain(kind::PENDING, chain, seq));
 }
 
-/// Keeps the proof that an author signed two different commits at one place; without the other
-/// batch's seal, which our own unsealed commits lack, the contradicting run itself.
-fn keep_evidence(work: &mut Work, chain: u32, seq: u64, run: &VerifiedRun) -> Result<()> {
-    let proof = known_run(work, chain, seq)?.and_then(|known| Equivocation::between(&known, run));
+/// Keeps the proof that an author signed two different commits from a place on: under the first
+/// place at which this run differs, because each later commit names the one before it. Without the
+/// other batch's seal, which our own unsealed commits lack, the contradicting run itself.
+fn keep_evidence(work: &mut Work, chain: u32, first: u64, run: &VerifiedRun) -> Result<()> {
+    let place = rows::in_chain(kind::EVIDENCE, chain, first);
+    if work
+        .get(&place)?
+        .is_some_and(|row| Equivocation::parse(&row).is_ok())
+    {
+        return Ok(());
+    }
+    let known = known_run(work, chain, first)?;
+    let proof = known.and_then(|known| Equivocation::between(&known, run));
     let signed = run.signed();
     let bytes = match proof {
         Some(proof) => proof.bytes().to_vec(),
         None => [&signed.signature[..], &signed.header].concat(),
     };
-    work.txn
-        .put(rows::in_chain(kind::EVIDENCE, chain, seq), bytes);
+    work.txn.put(place, bytes);
     Ok(())
 }
 
@@ -307,109 +249,145 @@ fn known_run(work: &Work, chain: u32, seq: u64) -> Result<Option<VerifiedRun>> {
     Ok(signed.verify(headers).ok())
 }
 
-/// Delivers a stored commit, or notes why not.
+/// Delivers a stored commit, or notes why not; returns what it waits for.
 pub(crate) fn settle(
     work: &mut Work,
     chain: u32,
     seq: u64,
     received: &mut Received,
-) -> Result<bool> {
+) -> Result<Option<Cause>> {
+    // What contradicts itself does so for good, whatever else of it arrives.
+    if work
+        .get(&rows::in_chain(kind::QUARANTINE, chain, seq))?
+        .is_some()
+    {
+        return Ok(None);
+    }
     let waiting = rows::in_chain(kind::PENDING, chain, seq);
-    match deliver(work, chain, seq)? {
+    Ok(match deliver(work, chain, seq)? {
         Delivery::Visible => {
             work.txn.delete(waiting);
-            Ok(true)
+            None
         }
-        Delivery::Waits => {
-            work.txn.put(waiting, Vec::new());
-            Ok(false)
+        Delivery::Waits(cause) => {
+            work.txn.put(waiting, cause.row());
+            Some(cause)
         }
         Delivery::Fault(reason) => {
             quarantine(work, chain, seq, reason, received);
-            Ok(false)
+            None
         }
-    }
-}
-
-/// Tries what waits until nothing more becomes visible.
-pub(crate) fn retry(work: &mut Work, received: &mut Received) -> Result<()> {
-    loop {
-        let waiting = work.all(&[kind::PENDING])?;
-        received.pending = waiting.len() as u64;
-        let mut moved = false;
-        for (key, _) in waiting {
-            if let Some((chain, seq)) = rows::place(&key) {
-                moved |= settle(work, chain, seq, received)?;
-            }
-        }
-        if !moved {
-            received.pending = work.all(&[kind::PENDING])?.len() as u64;
-            return Ok(());
-        }
-    }
+    })
 }
 
 /// Makes a commit visible as a whole, if all its causes are here.
 fn deliver(work: &mut Work, chain: u32, seq: u64) -> Result<Delivery> {
     let Some(mut row) = load_commit(work, chain, seq)? else {
-        return Ok(Delivery::Waits);
+        return Ok(Delivery::Waits(Cause::Any));
     };
     let header = row.header()?;
-    let mut opened = false;
-    for (index, leaf) in (0u32..).zip(&mut row.leaves) {
-        if !matches!(leaf, LeafRow::Sealed { .. }) {
-            continue;
-        }
-        match open_stored(work, &header, index, leaf)? {
-            Ok(Some(change)) => (*leaf, opened) = (change, true),
-            Ok(None) => return Ok(Delivery::Waits),
-            Err(reason) => return Ok(Delivery::Fault(reason)),
-        }
-    }
-    if opened {
-        work.txn
-            .put(rows::in_chain(kind::COMMIT, chain, seq), row.to_bytes());
+    if let Some(cause) = open_all(work, chain, &header, &mut row)? {
+        return Ok(Delivery::Waits(cause));
     }
     let changes = match changes(work, chain, &header, &row)? {
         Ok(changes) => changes,
         Err(reason) => return Ok(Delivery::Fault(reason)),
     };
-    let mut written: Vec<(RecordId, Option<String>, RecordState)> = Vec::new();
+    let mut ids = Vec::with_capacity(changes.len());
+    let mut written: BTreeMap<RecordId, (Option<String>, RecordState)> = BTreeMap::new();
     for (record, incoming) in changes {
-        if written.iter().any(|(other, _, _)| *other == record) {
+        if written.contains_key(&record) {
             return Ok(Delivery::Fault("a commit changes one record twice"));
         }
+        ids.push((record.clone(), incoming.id));
         let loaded = load_record(work, &record)?;
-        let (mut state, view) = loaded.map_or_else(Default::default, |(s, v)| (s, Some(v)));
-        match state.check(&incoming) {
-            Ok(Readiness::Ready) => {}
-            Ok(Readiness::Waits) => return Ok(Delivery::Waits),
-            Ok(Readiness::Duplicate) => {
-                return Ok(Delivery::Fault("a change stands in two commits"));
-            }
-            Err(_) => return Ok(Delivery::Fault("a change contradicts its causes")),
-        }
-        let rules = Arc::clone(work.core.rules(&record));
-        if !state.apply(&incoming, &rules) {
-            let mut all = history(work, &record, &state)?;
-            all.push(incoming);
-            match RecordState::replay(all, &rules) {
-                Ok(replayed) => state = replayed,
-                Err(_) => {
-                    return Ok(Delivery::Fault(
-                        "a change replaces what did not stand there",
-                    ));
-                }
-            }
-        }
-        written.push((record, view, state));
+        let (state, view) = loaded.map_or_else(Default::default, |(s, v)| (s, Some(v)));
+        match advance(work, &record, state, incoming)? {
+            Ok(state) => written.insert(record, (view, state)),
+            Err(other) => return Ok(other),
+        };
     }
-    for (record, view, state) in written {
+    for (record, (view, state)) in written {
         let rules = Arc::clone(work.core.rules(&record));
         write_record(work, &record, view.as_deref(), &state, &rules)?;
     }
-    take_items(work, chain, seq)?;
+    work.visible.extend(ids);
+    if row.has_items() {
+        work.items.push((chain, seq));
+    }
     Ok(Delivery::Visible)
+}
+
+/// Opens the leaves whose keys have come; the first that stays closed is what the commit waits for.
+fn open_all(
+    work: &mut Work,
+    chain: u32,
+    header: &Header,
+    row: &mut CommitRow,
+) -> Result<Option<Cause>> {
+    let (mut cause, mut changed) = (None, false);
+    for (index, leaf) in (0u32..).zip(&mut row.leaves) {
+        let missing = match leaf {
+            LeafRow::Withheld(_) => Cause::Leaf,
+            LeafRow::Sealed {
+                key, leaf: hash, ..
+            } => {
+                let (key, hash) = (*key, *hash);
+                match leaves::open(work, header, index, leaf)? {
+                    Opened::NoKey => Cause::Key(key),
+                    Opened::Change(opened) => {
+                        (*leaf, changed) = (opened, true);
+                        continue;
+                    }
+                    Opened::Damaged => {
+                        (*leaf, changed) = (LeafRow::Withheld(hash), true);
+                        Cause::Leaf
+                    }
+                }
+            }
+            _ => continue,
+        };
+        cause = cause.or(Some(missing));
+    }
+    if changed {
+        put_commit(work, chain, header.fields().seq, row);
+    }
+    Ok(cause)
+}
+
+/// A record's state after a change, or what becomes of the commit instead.
+fn advance(
+    work: &Work,
+    record: &RecordId,
+    mut state: RecordState,
+    incoming: Incoming,
+) -> Result<std::result::Result<RecordState, Delivery>> {
+    match state.check(&incoming) {
+        Ok(Readiness::Ready) => {}
+        Ok(Readiness::Waits) => {
+            let deps = &incoming.change.deps;
+            let missing = deps.iter().find(|dep| state.position(dep).is_none());
+            let cause = missing.map_or(Cause::Any, |dep| Cause::Change(record.clone(), *dep));
+            return Ok(Err(Delivery::Waits(cause)));
+        }
+        Ok(Readiness::Duplicate) => {
+            return Ok(Err(Delivery::Fault("a change stands in two commits")));
+        }
+        Err(_) => return Ok(Err(Delivery::Fault("a change contradicts its causes"))),
+    }
+    let rules = Arc::clone(work.core.rules(record));
+    if !state.apply(&incoming, &rules) {
+        let mut all = history(work, record, &state)?;
+        all.push(incoming);
+        match RecordState::replay(all, &rules) {
+            Ok(replayed) => state = replayed,
+            Err(_) => {
+                let what = "a change replaces what did not stand there";
+                return Ok(Err(Delivery::Fault(what)));
+            }
+        }
+    }
+    Ok(Ok(state))
 }
 
 type Changes = Vec<(RecordId, Incoming)>;

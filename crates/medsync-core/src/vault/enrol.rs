@@ -1,21 +1,22 @@
 //! Admitting devices and people, and revoking them.
 
+use crate::crypto::Words;
 use crate::error::{Error, Result};
 use crate::ids::{AuthorKey, ChainId, DeviceKey, ReplicaId};
-use crate::ledger::certificate::{Role, Subject};
+use crate::ledger::certificate::{Certificate, Role, Subject, Terms, authority_key};
 use crate::ledger::commit::Intent;
 use crate::ledger::enrol::{Grant, Request};
 use crate::ledger::entry::ItemKind;
-use crate::ledger::membership::{Carrier, Device, MemberItem};
+use crate::ledger::membership::{Carrier, Device, MemberItem, Warning};
 use crate::ledger::revocation::{Revocation, RevocationTerms};
 use crate::model::pack::{Lane, PolicyPack};
 use crate::time::Timestamp;
 use crate::vault::Vault;
-use crate::vault::core::{Core, Meta, WorkspaceMeta, pack_row, unpack_row};
+use crate::vault::core::{Core, Meta, Work, WorkspaceMeta, pack_row, unpack_row};
 use crate::vault::open::set_meta;
 use crate::vault::people::certify;
 use crate::vault::rows::{self, Rows};
-use crate::vault::write::OwnCommit;
+use crate::vault::write::{OwnCommit, Signer};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -65,12 +66,14 @@ impl Vault {
     /// Admits a device and its owner; returns the grant that lets it join.
     ///
     /// # Errors
-    /// [`Error::Refused`] without the role admin, [`Error::Invalid`] for a damaged request.
+    /// [`Error::Refused`] without the role admin or after its end, [`Error::Invalid`] for a damaged
+    /// request.
     pub fn admit(&mut self, request: &str, roles: &[Role]) -> Result<String> {
         self.require(Role::Admin)?;
         let request = Request::from_text(request)?;
         let admitted = self.core.membership.is_current_device(&request.device());
         if !admitted {
+            self.require_current_admin()?;
             self.authored(|work, signer| {
                 let mut commit = OwnCommit::new(work, signer, Intent::Membership, Lane::P0)?;
                 let (archive, person): (Vec<Role>, Vec<Role>) =
@@ -98,6 +101,52 @@ impl Vault {
             &self.core.membership,
             &workspace.name,
         )
+    }
+
+    /// Certificates that end soon or have ended, with nothing in their place. Work goes on all the
+    /// same; only what an admin does after the end has no authority until they renew.
+    pub fn warnings(&self) -> Vec<Warning> {
+        let now = self.env.now_ms().max(self.core.clock.last().ms());
+        self.core.membership.warnings(now)
+    }
+
+    /// Whether what the person whose key is unlocked does as an admin takes effect.
+    pub(crate) fn require_current_admin(&self) -> Result<()> {
+        self.require(Role::Admin)?;
+        let own = |w: &Warning| {
+            self.author()
+                .is_some_and(|author| *w.subject.key() == author.0)
+        };
+        if self.warnings().iter().any(|w| w.expired && own(w)) {
+            return Err(Error::Refused {
+                what: "your admin certificate has ended; this would have no effect",
+                hint: "renew it with the workspace authority's 24 words",
+            });
+        }
+        Ok(())
+    }
+
+    /// Makes the person whose key is unlocked an admin for another term, or for the first time, by
+    /// the workspace authority's own 24 words. What they did since their last term ended counts
+    /// with it.
+    ///
+    /// # Errors
+    /// [`Error::WrongSecret`] for words of another workspace.
+    pub fn renew_admin(&mut self, authority: &Words) -> Result<()> {
+        let key = authority_key(authority.entropy().expose());
+        if key.public() != self.core.workspace()?.authority {
+            return Err(Error::WrongSecret("the workspace authority's 24 words"));
+        }
+        self.authored(|work, signer| {
+            let mut commit = OwnCommit::new(work, signer, Intent::Membership, Lane::P0)?;
+            let name = Self::name_here(work, &signer.author)?;
+            let workspace = work.core.workspace()?.id;
+            let subject = Subject::Person(signer.author);
+            let terms = Terms::new(workspace, subject, &name, [Role::Admin], commit.hlc);
+            let certificate = Certificate::issue(&key, &terms)?;
+            commit.item(ItemKind::CERTIFICATE, certificate.bytes())?;
+            commit.store_items(work)
+        })
     }
 
     /// Joins the workspace that a grant admits this vault to.
@@ -159,9 +208,9 @@ impl Vault {
     /// commit later has no authority. A device receives nothing that is written from now on.
     ///
     /// # Errors
-    /// [`Error::Refused`] without the role admin or for one's own key.
+    /// [`Error::Refused`] without the role admin, after its end, or for one's own key.
     pub fn revoke(&mut self, key: &[u8; 32], because: &str) -> Result<()> {
-        self.require(Role::Admin)?;
+        self.require_current_admin()?;
         if self.author().is_some_and(|author| author.0 == *key) {
             return Err(Error::Refused {
                 what: "nobody revokes their own key",
@@ -169,24 +218,8 @@ impl Vault {
             });
         }
         self.authored(|work, signer| {
-            let workspace = work.core.workspace()?.id;
             let mut commit = OwnCommit::new(work, signer, Intent::Membership, Lane::P0)?;
-            let cuts: BTreeMap<ReplicaId, u64> = work
-                .core
-                .chains
-                .iter()
-                .filter(|c| c.id.author.0 == *key)
-                .map(|c| (c.id.replica, c.max_seq))
-                .collect();
-            let terms = RevocationTerms {
-                workspace,
-                subject: *key,
-                cuts,
-                because: crate::phi::Phi::new(because.to_owned()),
-                issued: commit.hlc,
-            };
-            let revocation = Revocation::issue(&signer.key, &terms)?;
-            commit.item(ItemKind::REVOCATION, revocation.bytes())?;
+            revoke(work, signer, &mut commit, key, because)?;
             commit.store_items(work)
         })
     }
@@ -194,9 +227,12 @@ impl Vault {
     /// Puts a pack into force: a commit that every replica will judge by.
     ///
     /// # Errors
-    /// [`Error::Refused`] without the role admin or for a version that is not newer.
+    /// [`Error::Refused`] without the role admin or for a version that is not newer,
+    /// [`Error::Invalid`] or [`Error::TooNew`] for a pack that no replica would read.
     pub fn install_pack(&mut self, pack: &PolicyPack) -> Result<()> {
         self.require(Role::Admin)?;
+        // What a replica cannot read it would pass over, and every replica judge by the old one.
+        PolicyPack::from_json(&pack.to_bytes())?;
         if pack.version <= self.core.pack.pack().version {
             return Err(Error::Refused {
                 what: "a pack of this version or a newer one is in force",
@@ -219,6 +255,33 @@ impl Vault {
     pub fn device_key(&self) -> DeviceKey {
         self.core.meta.device
     }
+}
+
+/// Adds a revocation to a commit: what its subject committed until now counts, this commit too if
+/// it is the subject's own.
+pub(crate) fn revoke(
+    work: &Work,
+    signer: &Signer,
+    commit: &mut OwnCommit,
+    key: &[u8; 32],
+    because: &str,
+) -> Result<()> {
+    let chains = work.core.chains.iter().filter(|c| c.id.author.0 == *key);
+    // Up to the first gap: what lies beyond may be one commit at a place far ahead, and all that is
+    // still to be written before it would have authority.
+    let mut cuts: BTreeMap<ReplicaId, u64> = chains.map(|c| (c.id.replica, c.seq)).collect();
+    if commit.id.author.0 == *key {
+        cuts.insert(commit.id.replica, commit.place().1);
+    }
+    let terms = RevocationTerms {
+        workspace: work.core.workspace()?.id,
+        subject: *key,
+        cuts,
+        because: crate::phi::Phi::new(because.to_owned()),
+        issued: commit.hlc,
+    };
+    let revocation = Revocation::issue(&signer.key, &terms)?;
+    commit.item(ItemKind::REVOCATION, revocation.bytes())
 }
 
 /// What came with the grant, until the ledger has it too.

@@ -8,8 +8,8 @@ use crate::doc;
 use crate::doc::state::RecordState;
 use crate::error::{Error, Result};
 use crate::ids::{ActorId, ChangeId, RecordId};
-use crate::ledger::commit::Intent;
-use crate::ledger::entry::ImportMark;
+use crate::ledger::commit::{ENTRIES_MAX, Intent};
+use crate::ledger::entry::{ImportMark, SOURCE_BYTES_MAX};
 use crate::model::cell::Cell;
 use crate::model::json::Json;
 use crate::model::pack::Lane;
@@ -20,7 +20,8 @@ use crate::vault::core::{Core, Work, load_record};
 use crate::vault::index;
 use crate::vault::rows::Row;
 use crate::vault::write::{
-    OwnCommit, RecordEdit, Signer, edit_record, history, record_rows, source_mark, state_row,
+    COMMIT_TRAVELS_MAX, OwnCommit, RecordEdit, Signer, edit_record, history, record_rows,
+    source_mark, state_row,
 };
 use std::sync::mpsc;
 use std::thread;
@@ -28,9 +29,14 @@ use std::thread;
 /// Resources of one commit. Few enough that one bad commit is small, enough to share its cost.
 const COMMIT_RESOURCES: usize = 32;
 /// Commits that are prepared together, beside the writing of those before them.
-const BATCH_COMMITS: usize = 16;
+const BATCH_COMMITS: usize = 8;
+/// Batches on their way at once: enough for the worker while an fsync holds up the writer.
+const IN_FLIGHT: usize = 8;
 /// Rows of one fsync, in bytes: the more, the fewer pages are written twice.
-const FSYNC_BYTES: usize = 8 << 20;
+const FSYNC_BYTES: usize = 16 << 20;
+
+/// About how much an entry and its seal add to a change, in bytes.
+const ENTRY_ABOUT: usize = 1024;
 
 /// What is imported together.
 #[derive(Debug, Clone)]
@@ -110,17 +116,16 @@ impl Vault {
         units: impl Iterator<Item = Unit>,
         progress: &mut dyn FnMut(&ImportReport),
     ) -> Result<ImportReport> {
+        if !(1..=SOURCE_BYTES_MAX).contains(&source.len()) {
+            return Err(Error::invalid(
+                "an import's source needs a name of 1 to 128 bytes",
+            ));
+        }
         let (chain, id) = self.authored(|work, signer| {
             let id = OwnCommit::chain_of(work, signer);
             Ok((work.number_chain(&id)?, id))
         })?;
-        let preparer = Preparer {
-            core: self.core.clone(),
-            namer: self.core.namer()?,
-            actor: id.actor(),
-            chain,
-            source: source_mark(source),
-        };
+        let preparer = Preparer::new(&self.core, id.actor(), chain, source)?;
         let mut timer = Timer {
             clock: self.core.clock,
             seq: self.core.chain(chain)?.seq,
@@ -131,8 +136,8 @@ impl Vault {
         };
         let mut writer = Writer::new(self, source);
         thread::scope(|scope| {
-            let (to_prepare, jobs) = mpsc::sync_channel::<Vec<Group>>(1);
-            let (done, prepared) = mpsc::sync_channel(1);
+            let (to_prepare, jobs) = mpsc::sync_channel::<Vec<Group>>(IN_FLIGHT);
+            let (done, prepared) = mpsc::sync_channel(IN_FLIGHT);
             scope.spawn(move || {
                 for batch in jobs {
                     let ready: Vec<PreparedGroup> = batch
@@ -154,8 +159,8 @@ impl Vault {
                     to_prepare.send(timed.collect()).map_err(|_| STOPPED)?;
                     in_flight += 1;
                 }
-                // One batch is prepared while the one before it is written.
-                while in_flight > usize::from(!ended) {
+                // Batches are prepared while those before them are written.
+                while in_flight >= IN_FLIGHT || (ended && in_flight > 0) {
                     let ready = prepared.recv().map_err(|_| STOPPED)?;
                     in_flight -= 1;
                     if writer.write(ready, timer.clock)? {
@@ -295,6 +300,16 @@ impl<I: Iterator<Item = Unit>> Grouper<I> {
 }
 
 impl Preparer {
+    fn new(core: &Core, actor: ActorId, chain: u32, source: &str) -> Result<Self> {
+        Ok(Self {
+            core: core.clone(),
+            namer: core.namer()?,
+            actor,
+            chain,
+            source: source_mark(source),
+        })
+    }
+
     fn prepare(&self, group: Group) -> PreparedGroup {
         let Group {
             hlc,
@@ -379,11 +394,18 @@ fn write_group(
 ) -> Result<usize> {
     let bad = |r: &Prepared| Some((r.tag, r.atoms.as_ref().err()?.clone()));
     let bad: Vec<(u64, Error)> = group.resources.iter().filter_map(bad).collect();
-    let refused = group.atomic && !bad.is_empty();
-    report.rejected.extend(bad);
-    if refused {
-        return Ok(0);
+    if group.atomic {
+        let fault = one_commit(&group.resources);
+        if !bad.is_empty() || fault.is_some() {
+            let all = group.resources.iter().map(|r| r.tag);
+            match fault {
+                Some(fault) => report.rejected.extend(all.map(|tag| (tag, fault.clone()))),
+                None => report.rejected.extend(bad),
+            }
+            return Ok(0);
+        }
     }
+    report.rejected.extend(bad);
     let lane = |r: &Prepared| work.core.rules(&r.record).lane();
     let lane = group.resources.iter().map(lane).min().unwrap_or(Lane::P3);
     let mut commit = OwnCommit::at(work, signer, Intent::Import, lane, group.hlc)?;
@@ -399,8 +421,14 @@ fn write_group(
             (Some((state, _)), _) => match changes_of(work, &resource, &state, source, atoms)? {
                 Some(edit) => {
                     bytes += 1024;
-                    edit_record(work, &mut commit, edit)?;
-                    report.updated += 1;
+                    match edit_record(work, &mut commit, edit) {
+                        Ok(()) => report.updated += 1,
+                        // Nothing of it was written: what it says does not fit the record.
+                        Err(error @ Error::Invalid { .. }) if !group.atomic => {
+                            report.rejected.push((resource.tag, error));
+                        }
+                        Err(error) => return Err(error),
+                    }
                 }
                 None => report.unchanged += 1,
             },
@@ -411,6 +439,21 @@ fn write_group(
         commit.store(work)?;
     }
     Ok(bytes)
+}
+
+/// Why resources cannot be one commit, if they cannot.
+fn one_commit(resources: &[Prepared]) -> Option<Error> {
+    let mut records: Vec<&RecordId> = resources.iter().map(|r| &r.record).collect();
+    records.sort_unstable();
+    if records.windows(2).any(|pair| pair[0] == pair[1]) {
+        return Some(Error::invalid("one resource twice cannot be one commit"));
+    }
+    let changes = resources.iter().filter_map(|r| r.fresh.as_ref());
+    let size: usize = changes.map(|f| f.bytes.len() + ENTRY_ABOUT).sum();
+    if size > COMMIT_TRAVELS_MAX || resources.len() > ENTRIES_MAX {
+        return Some(Error::invalid("this is too much for one commit; split it"));
+    }
+    None
 }
 
 /// Writes a record that was not there, as it was prepared.

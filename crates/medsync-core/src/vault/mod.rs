@@ -6,6 +6,7 @@
 
 mod commit_row;
 mod core;
+mod crowd;
 mod deliver;
 mod draft;
 mod enrol;
@@ -14,8 +15,11 @@ pub mod finding;
 mod fold;
 mod import;
 pub mod index;
+mod leaves;
 mod marks;
 mod open;
+mod page;
+mod pending;
 mod people;
 pub mod query;
 mod read;

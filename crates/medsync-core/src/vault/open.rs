@@ -1,5 +1,7 @@
 //! Making a vault and opening it.
 
+#[cfg(any(test, feature = "testing"))]
+use crate::crypto::RootKey;
 use crate::crypto::key::Secret;
 use crate::crypto::sign::SigningKey;
 use crate::crypto::{Kdf, Suite, Words};
@@ -7,11 +9,13 @@ use crate::env::SharedEnv;
 use crate::error::{Error, Result};
 use crate::ids::{AuthorKey, DeviceKey, ReplicaId};
 use crate::ledger::certificate::{self, Certificate, Role, Subject, Terms};
-use crate::ledger::commit::Intent;
+use crate::ledger::commit::{Header, Intent};
 use crate::ledger::entry::{Entry, ItemKind};
 use crate::ledger::membership::{Carrier, MemberItem, Membership};
 use crate::model::kind::ActivePack;
 use crate::model::pack::{Lane, PolicyPack};
+#[cfg(any(test, feature = "testing"))]
+use crate::store::{StorageBackend, Tuning};
 use crate::store::{Store, Unlock};
 use crate::time::{Clock, Timestamp};
 use crate::vault::Vault;
@@ -22,13 +26,13 @@ use crate::vault::people::{self, Seal};
 use crate::vault::rejudge;
 use crate::vault::rows::{self, Rows, kind};
 use crate::vault::write::{OwnCommit, Signer};
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
 const FORMAT: u32 = 1;
 
 /// What a new vault needs.
-#[derive(Debug)]
 pub struct NewVault<'a> {
     /// Opens it from now on.
     pub passphrase: &'a str,
@@ -40,6 +44,16 @@ pub struct NewVault<'a> {
     pub person: &'a str,
     /// The device's name.
     pub device: &'a str,
+}
+
+// By hand: a derived one would print the passphrase.
+impl fmt::Debug for NewVault<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewVault")
+            .field("suite", &self.suite)
+            .field("kdf", &self.kdf)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a new vault tells its maker once.
@@ -78,10 +92,12 @@ impl DeviceSecrets {
 }
 
 impl Vault {
-    /// Makes a vault and a workspace of its own, in which its first person holds every role.
+    /// Makes a vault and a workspace of its own, in which its first person holds every role. A
+    /// crash before this returns leaves no vault.
     ///
     /// # Errors
-    /// [`Error::Refused`] if the folder holds a vault, [`Error::Storage`] if it cannot be written.
+    /// [`Error::Refused`] if the folder holds a vault, [`Error::Storage`] if it cannot be written,
+    /// [`Error::Invalid`] for a name or a pack that does not fit.
     pub fn create(
         dir: &Path,
         env: SharedEnv,
@@ -89,56 +105,7 @@ impl Vault {
         workspace: &str,
         pack: &PolicyPack,
     ) -> Result<Created> {
-        let mut created = Self::create_alone(dir, env, new, pack)?;
-        let words = Words::generate(&*created.vault.env);
-        let authority = certificate::authority_key(words.entropy().expose());
-        let id = certificate::workspace_id(&authority.public());
-        let meta = WorkspaceMeta {
-            id,
-            name: workspace.to_owned(),
-            authority: authority.public(),
-        };
-        certificate::check_name(workspace)?;
-        let device = created.vault.device()?.public_recipient();
-        let (person, device_name) = (new.person.to_owned(), new.device.to_owned());
-        created.vault.work(|work, signer| {
-            work.core.membership = Arc::new(Membership::new(meta.authority));
-            set_meta(
-                work,
-                Meta {
-                    workspace: Some(meta),
-                    ..(*work.core.meta).clone()
-                },
-            );
-            let signer = signer.ok_or(Error::Locked("the author's key"))?;
-            let mut commit = OwnCommit::new(work, signer, Intent::Membership, Lane::P0)?;
-            let mut admit = |subject, name: &str, roles: &[Role]| -> Result<()> {
-                let terms = Terms::new(id, subject, name, roles.iter().copied(), commit.hlc);
-                let certificate = Certificate::issue(&authority, &terms)?;
-                commit.item(ItemKind::CERTIFICATE, certificate.bytes())
-            };
-            let author = Subject::Person(signer.author);
-            // Admin certificates end; those of the other roles need not end with them.
-            admit(
-                author,
-                &person,
-                &[Role::Clinician, Role::Pharmacist, Role::Reviewer],
-            )?;
-            admit(author, &person, &[Role::Admin])?;
-            let key = work.core.meta.device;
-            admit(
-                Subject::Device {
-                    key,
-                    recipient: Some(device),
-                },
-                &device_name,
-                &[],
-            )?;
-            commit.item(ItemKind::PACK, &pack.to_bytes())?;
-            commit.store_items(work)
-        })?;
-        created.authority = Some(words);
-        Ok(created)
+        Self::create_in(dir, env, new, Some(workspace), pack)
     }
 
     /// Makes a vault that belongs to no workspace yet. It judges by `pack` until the workspace's
@@ -152,63 +119,68 @@ impl Vault {
         new: &NewVault<'_>,
         pack: &PolicyPack,
     ) -> Result<Created> {
-        certificate::check_name(new.person)?;
-        certificate::check_name(new.device)?;
+        Self::create_in(dir, env, new, None, pack)
+    }
+
+    fn create_in(
+        dir: &Path,
+        env: SharedEnv,
+        new: &NewVault<'_>,
+        workspace: Option<&str>,
+        pack: &PolicyPack,
+    ) -> Result<Created> {
+        // Asked before there are files.
+        check_new(new, workspace, pack)?;
         let recovery = Words::generate(&*env);
-        let store = Store::create(
+        let (store, founded) = Store::create(
             dir,
             Arc::clone(&env),
             new.passphrase,
             new.suite,
             new.kdf,
             &recovery,
+            |store| found(store, &env, new, workspace, pack),
         )?;
-        let signing = SigningKey::generate(&*env);
-        let recipient = Secret::<32>::random(&*env);
-        let key = SigningKey::generate(&*env);
-        let author = AuthorKey(key.public());
-        let meta = Meta {
-            workspace: None,
-            replica: ReplicaId(env.bytes()),
-            device: DeviceKey(signing.public()),
-            owner: author,
-        };
-        let core = Core {
-            meta: Arc::new(meta.clone()),
-            chains: Vec::new(),
-            clock: Clock::default(),
-            counts: Counts::default(),
-            membership: Arc::new(Membership::new([0; 32])),
-            pack: Arc::new(ActivePack::new(pack.clone())),
-        };
-        let mut work = Work::new(store.write()?, core, Arc::clone(&env));
-        work.txn.put(rows::meta("pack"), pack.to_bytes());
-        work.txn
-            .put(rows::meta("format"), FORMAT.to_le_bytes().to_vec());
-        work.txn.put(
-            rows::meta("device"),
-            [&signing.seed()[..], recipient.expose()].concat(),
-        );
-        work.txn
-            .put(rows::meta("device-name"), new.device.as_bytes().to_vec());
-        // A request names its person, and a vault that waits has nobody else to ask.
-        work.txn
-            .put(rows::meta("owner-name"), new.person.as_bytes().to_vec());
-        let row = people::person_row(&*env, store.root(), &key, new.person, Seal::Passphrase)?;
-        work.txn.put(row.0, row.1);
-        set_meta(&mut work, meta);
-        let core = work.finish()?;
-        let vault = Self {
-            store,
-            env,
-            core,
-            signer: Some(Signer { key, author }),
-        };
-        Ok(Created {
-            vault,
-            recovery,
-            authority: None,
-        })
+        Ok(founded.into_created(store, env, recovery))
+    }
+
+    /// As [`Vault::create`] or, without a workspace, [`Vault::create_alone`], over any empty
+    /// backend: for tests and simulations. It has no key file, so `root` opens it, and its backend
+    /// is to be thrown away if this fails.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] if the backend fails.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn create_on(
+        backend: impl StorageBackend,
+        env: SharedEnv,
+        root: RootKey,
+        new: &NewVault<'_>,
+        workspace: Option<&str>,
+        pack: &PolicyPack,
+    ) -> Result<Created> {
+        check_new(new, workspace, pack)?;
+        let recovery = Words::generate(&*env);
+        let tuning = Tuning::default();
+        let store = Store::open_on(backend, Arc::clone(&env), root, new.suite, tuning)?;
+        let founded = found(&store, &env, new, workspace, pack)?;
+        Ok(founded.into_created(store, env, recovery))
+    }
+
+    /// Opens a vault of [`Vault::create_on`].
+    ///
+    /// # Errors
+    /// As [`Vault::open`].
+    #[cfg(any(test, feature = "testing"))]
+    pub fn open_on(
+        backend: impl StorageBackend,
+        env: SharedEnv,
+        root: RootKey,
+        suite: Suite,
+        tuning: Tuning,
+    ) -> Result<Self> {
+        let store = Store::open_on(backend, Arc::clone(&env), root, suite, tuning)?;
+        Self::open_store(store, env)
     }
 
     /// Opens a vault. The owner's key is unlocked with it where the passphrase stands for the PIN.
@@ -218,6 +190,10 @@ impl Vault {
     /// damage, [`Error::TooNew`] for a newer format.
     pub fn open(dir: &Path, env: SharedEnv, unlock: Unlock<'_>) -> Result<Self> {
         let store = Store::open(dir, Arc::clone(&env), unlock)?;
+        Self::open_store(store, env)
+    }
+
+    fn open_store(store: Store, env: SharedEnv) -> Result<Self> {
         let core = load_core(&store)?;
         let mut vault = Self {
             store,
@@ -255,52 +231,185 @@ impl Vault {
     }
 }
 
-impl OwnCommit {
-    /// Stores a commit of items and lets them take effect.
-    pub(crate) fn store_items(self, work: &mut Work) -> Result<()> {
-        let (chain, seq) = self.place();
-        self.store(work)?;
-        take_items(work, chain, seq)
+fn check_new(new: &NewVault<'_>, workspace: Option<&str>, pack: &PolicyPack) -> Result<()> {
+    // What no replica can read would leave every field to people.
+    PolicyPack::from_json(&pack.to_bytes())?;
+    certificate::check_name(new.person)?;
+    certificate::check_name(new.device)?;
+    workspace.map_or(Ok(()), certificate::check_name)
+}
+
+/// What a new vault's first transaction wrote.
+struct Founded {
+    core: Core,
+    signer: Signer,
+    authority: Option<Words>,
+}
+
+impl Founded {
+    fn into_created(self, store: Store, env: SharedEnv, recovery: Words) -> Created {
+        let vault = Vault {
+            store,
+            env,
+            core: self.core,
+            signer: Some(self.signer),
+        };
+        Created {
+            vault,
+            recovery,
+            authority: self.authority,
+        }
     }
 }
 
-/// Indexes a commit's items and lets certificates and revocations take effect.
-pub(crate) fn take_items(work: &mut Work, chain: u32, seq: u64) -> Result<()> {
-    let Some(row) = load_commit(work, chain, seq)? else {
-        return Ok(());
+/// Writes all that a vault must have, as one transaction: a vault without its settings, or with
+/// half a workspace, could neither be opened nor made again.
+fn found(
+    store: &Store,
+    env: &SharedEnv,
+    new: &NewVault<'_>,
+    workspace: Option<&str>,
+    pack: &PolicyPack,
+) -> Result<Founded> {
+    let device = DeviceSecrets {
+        signing: SigningKey::generate(&**env),
+        recipient: Secret::<32>::random(&**env),
     };
-    let header = row.header()?;
-    let carrier = Carrier {
-        hlc: header.fields().hlc,
-        chain: header.fields().chain,
-        seq,
+    let key = SigningKey::generate(&**env);
+    let author = AuthorKey(key.public());
+    let meta = Meta {
+        workspace: None,
+        replica: ReplicaId(env.bytes()),
+        device: DeviceKey(device.signing.public()),
+        owner: author,
     };
-    let (mut found, mut any) = (Vec::new(), false);
-    for leaf in &row.leaves {
-        if let Some(Entry::Item { kind, bytes }) = leaf.entry()? {
-            any = true;
-            if let Ok(Some(item)) = MemberItem::parse(kind, &bytes) {
-                found.push((item, carrier));
+    let core = Core {
+        meta: Arc::new(meta.clone()),
+        chains: Vec::new(),
+        clock: Clock::default(),
+        counts: Counts::default(),
+        membership: Arc::new(Membership::new([0; 32])),
+        pack: Arc::new(ActivePack::new(pack.clone())),
+    };
+    let mut work = Work::new(store.write()?, core, Arc::clone(env));
+    let mut put = |name, value: Vec<u8>| work.txn.put(rows::meta(name), value);
+    put("pack", pack.to_bytes());
+    put("format", FORMAT.to_le_bytes().to_vec());
+    let secrets = [&device.signing.seed()[..], device.recipient.expose()].concat();
+    put("device", secrets);
+    put("device-name", new.device.as_bytes().to_vec());
+    // A request names its person, and a vault that waits has nobody else to ask.
+    put("owner-name", new.person.as_bytes().to_vec());
+    let row = people::person_row(&**env, store.root(), &key, new.person, Seal::Passphrase)?;
+    work.txn.put(row.0, row.1);
+    set_meta(&mut work, meta);
+    let signer = Signer { key, author };
+    let authority = match workspace {
+        Some(name) => Some(found_workspace(&mut work, &signer, &device, new, name)?),
+        None => None,
+    };
+    let core = work.finish()?;
+    Ok(Founded {
+        core,
+        signer,
+        authority,
+    })
+}
+
+/// Makes the workspace of a new vault and admits its first person and device. Returns the words of
+/// its authority.
+fn found_workspace(
+    work: &mut Work,
+    signer: &Signer,
+    device: &DeviceSecrets,
+    new: &NewVault<'_>,
+    name: &str,
+) -> Result<Words> {
+    let words = Words::generate(&*work.env);
+    let authority = certificate::authority_key(words.entropy().expose());
+    let id = certificate::workspace_id(&authority.public());
+    work.core.membership = Arc::new(Membership::new(authority.public()));
+    let meta = Meta {
+        workspace: Some(WorkspaceMeta {
+            id,
+            name: name.to_owned(),
+            authority: authority.public(),
+        }),
+        ..(*work.core.meta).clone()
+    };
+    set_meta(work, meta);
+    let mut commit = OwnCommit::new(work, signer, Intent::Membership, Lane::P0)?;
+    let mut admit = |subject, name: &str, roles: &[Role]| -> Result<()> {
+        let terms = Terms::new(id, subject, name, roles.iter().copied(), commit.hlc);
+        let certificate = Certificate::issue(&authority, &terms)?;
+        commit.item(ItemKind::CERTIFICATE, certificate.bytes())
+    };
+    let author = Subject::Person(signer.author);
+    // Admin certificates end; those of the other roles need not end with them.
+    let roles = [Role::Clinician, Role::Pharmacist, Role::Reviewer];
+    admit(author, new.person, &roles)?;
+    admit(author, new.person, &[Role::Admin])?;
+    let subject = Subject::Device {
+        key: work.core.meta.device,
+        recipient: Some(device.public_recipient()),
+    };
+    admit(subject, new.device, &[])?;
+    commit.item(ItemKind::PACK, &work.core.pack.pack().to_bytes())?;
+    commit.store_items(work)?;
+    Ok(words)
+}
+
+impl OwnCommit {
+    /// Stores a commit of items and lets them take effect.
+    pub(crate) fn store_items(self, work: &mut Work) -> Result<()> {
+        let place = self.place();
+        self.store(work)?;
+        work.items.push(place);
+        take_items(work)
+    }
+}
+
+/// Indexes the items of commits that became visible and lets them take effect, all at once.
+pub(crate) fn take_items(work: &mut Work) -> Result<()> {
+    let mut found = Vec::new();
+    let mut packs = false;
+    for (chain, seq) in std::mem::take(&mut work.items) {
+        let Some(row) = load_commit(work, chain, seq)? else {
+            continue;
+        };
+        let carrier = carrier(&row.header()?);
+        for leaf in &row.leaves {
+            if let Ok(Some(Entry::Item { kind, bytes })) = leaf.entry() {
+                packs |= kind == ItemKind::PACK;
+                if let Ok(Some(item)) = MemberItem::parse(kind, &bytes) {
+                    found.push((item, carrier));
+                }
             }
         }
+        work.txn
+            .put(rows::in_chain(kind::ITEM, chain, seq), Vec::new());
     }
-    // Nearly every commit: members and pack stay as they are, and the pack is long to read.
-    if !any {
+    if found.is_empty() && !packs {
         return Ok(());
     }
-    work.txn
-        .put(rows::in_chain(kind::ITEM, chain, seq), Vec::new());
-    if !found.is_empty() {
-        let before = Arc::clone(&work.core.membership);
-        Arc::make_mut(&mut work.core.membership).extend(found);
-        rejudge::after_membership(work, &before)?;
-    }
+    let before = Arc::clone(&work.core.membership);
+    Arc::make_mut(&mut work.core.membership).extend(found);
     let pack = active_pack(work, &work.core)?;
-    if pack.hash() != work.core.pack.hash() {
+    if pack.hash() == work.core.pack.hash() {
+        rejudge::after_membership(work, &before)
+    } else {
         work.core.pack = pack;
-        rejudge::after_pack(work)?;
+        rejudge::after_pack(work)
     }
-    Ok(())
+}
+
+fn carrier(header: &Header) -> Carrier {
+    let fields = header.fields();
+    Carrier {
+        hlc: fields.hlc,
+        chain: fields.chain,
+        seq: fields.seq,
+    }
 }
 
 /// The pack in force: the highest version delivered by someone who may; the hash breaks ties.
@@ -318,10 +427,10 @@ pub(crate) fn active_pack(rows: &dyn Rows, core: &Core) -> Result<Arc<ActivePack
             continue;
         }
         for leaf in &row.leaves {
-            let Some(Entry::Item {
+            let Ok(Some(Entry::Item {
                 kind: ItemKind::PACK,
                 bytes,
-            }) = leaf.entry()?
+            })) = leaf.entry()
             else {
                 continue;
             };
@@ -338,8 +447,18 @@ pub(crate) fn active_pack(rows: &dyn Rows, core: &Core) -> Result<Arc<ActivePack
     Ok(match best {
         Some((_, hash, _)) if hash == *core.pack.hash() => Arc::clone(&core.pack),
         Some((_, _, pack)) => Arc::new(ActivePack::new(pack)),
-        None => Arc::clone(&core.pack),
+        // Whoever brought the last one had no authority for it after all.
+        None => given_pack(rows)?,
     })
+}
+
+/// The pack the vault was made with: in force until the workspace's arrives.
+fn given_pack(rows: &dyn Rows) -> Result<Arc<ActivePack>> {
+    let row = rows.get(&rows::meta("pack"))?;
+    let row = row.ok_or(Error::integrity(
+        "the vault lacks the pack it was made with",
+    ))?;
+    Ok(Arc::new(ActivePack::new(PolicyPack::from_json(&row)?)))
 }
 
 pub(crate) fn set_meta(work: &mut Work, meta: Meta) {
@@ -375,7 +494,7 @@ fn load_core(store: &Store) -> Result<Core> {
         clock: Clock::resume(Timestamp(clock)),
         counts: unpack_row(&get("counts")?)?,
         membership: Arc::new(Membership::new(authority)),
-        pack: Arc::new(ActivePack::new(PolicyPack::from_json(&get("pack")?)?)),
+        pack: given_pack(&rows)?,
     };
     let mut items = crate::vault::enrol::load_granted(&rows)?;
     for (key, _) in rows.all(&[kind::ITEM])? {
@@ -385,13 +504,9 @@ fn load_core(store: &Store) -> Result<Core> {
         let Some(row) = load_commit(&rows, chain, seq)? else {
             continue;
         };
-        let carrier = Carrier {
-            hlc: row.header()?.fields().hlc,
-            chain: core.chain(chain)?.id,
-            seq,
-        };
+        let carrier = carrier(&row.header()?);
         for leaf in &row.leaves {
-            if let Some(Entry::Item { kind, bytes }) = leaf.entry()?
+            if let Ok(Some(Entry::Item { kind, bytes })) = leaf.entry()
                 && let Ok(Some(item)) = MemberItem::parse(kind, &bytes)
             {
                 items.push((item, carrier));

@@ -13,7 +13,9 @@ use crate::ledger::entry::ItemKind;
 use crate::model::pack::Lane;
 use crate::vault::Vault;
 use crate::vault::core::{Work, pack_row, unpack_row};
+use crate::vault::enrol::revoke;
 use crate::vault::rows::{Row, Rows, kind};
+use crate::vault::seal::seal_all;
 use crate::vault::write::{OwnCommit, Signer};
 use serde::{Deserialize, Serialize};
 
@@ -86,7 +88,7 @@ pub(crate) fn person_row(
 
 impl Vault {
     /// Unlocks a person's signing key, with their PIN or, where the passphrase stands for it,
-    /// without.
+    /// without. What the person before wrote is sealed, as when they leave.
     ///
     /// # Errors
     /// [`Error::WrongSecret`] for another PIN, [`Error::Locked`] if one is needed,
@@ -117,6 +119,10 @@ impl Vault {
             .first_chunk::<32>()
             .ok_or(Error::integrity("a signing key is damaged"))?;
         let key = SigningKey::from_seed(seed);
+        if self.author().is_some_and(|before| before != *author) {
+            // Nobody else can seal what the one before wrote, and unsealed it never leaves.
+            self.seal()?;
+        }
         self.signer = Some(Signer {
             author: *author,
             key,
@@ -219,9 +225,10 @@ impl Vault {
     /// here on; what they signed with it stays theirs.
     ///
     /// # Errors
-    /// [`Error::Refused`] without the admin role, [`Error::NotFound`] for a stranger.
+    /// [`Error::Refused`] without the admin role or after its end, [`Error::NotFound`] for a
+    /// stranger.
     pub fn reset_pin(&mut self, name: &str, pin: &[u8], kdf: Kdf) -> Result<AuthorKey> {
-        self.require(Role::Admin)?;
+        self.require_current_admin()?;
         let old = self.person_here(name)?;
         let person = self.core.membership.people().find(|p| p.key == old);
         let roles: Vec<Role> = person
@@ -231,18 +238,34 @@ impl Vault {
             .copied()
             .collect();
         let key = SigningKey::generate(&*self.env);
-        let owner = old == self.core.meta.owner;
-        self.admit_key(name, &roles, &key, Seal::Pin(pin, kdf))?;
         let new = AuthorKey(key.public());
-        if self.author() == Some(old) {
-            // Nobody can seal what the old key wrote once the key is gone.
-            self.seal()?;
-            self.signer = Some(Signer { key, author: new });
-        }
-        self.revoke(&old.0, "the PIN was reset")?;
-        self.work(|work, _| {
+        let row = person_row(
+            &*self.env,
+            self.store.root(),
+            &key,
+            name,
+            Seal::Pin(pin, kdf),
+        )?;
+        // Nobody can seal what the old key wrote once the key is gone.
+        let own = self.author() == Some(old);
+        self.authored(|work, signer| {
+            let mut commit = OwnCommit::new(work, signer, Intent::Membership, Lane::P0)?;
+            certify(
+                work,
+                signer,
+                &mut commit,
+                Subject::Person(new),
+                name,
+                &roles,
+            )?;
+            revoke(work, signer, &mut commit, &old.0, "the PIN was reset")?;
+            commit.store_items(work)?;
+            if own {
+                seal_all(work, signer)?;
+            }
             work.txn.delete(row_key(&old));
-            if owner {
+            work.txn.put(row.0, row.1);
+            if work.core.meta.owner == old {
                 let meta = crate::vault::core::Meta {
                     owner: new,
                     ..(*work.core.meta).clone()
@@ -251,6 +274,9 @@ impl Vault {
             }
             Ok(())
         })?;
+        if own {
+            self.signer = Some(Signer { key, author: new });
+        }
         Ok(new)
     }
 

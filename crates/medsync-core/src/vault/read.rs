@@ -8,7 +8,7 @@ use crate::ledger::commit::Intent;
 use crate::model::cell::{Atom, Cell, OpId};
 use crate::model::field::{self, Field, Value as _};
 use crate::model::json::Json;
-use crate::model::kind::{KindRules, field_of_key};
+use crate::model::kind::{KindRules, field_of_key, key_in_logs};
 use crate::model::pack::Risk;
 use crate::model::policy::Operation;
 use crate::phi::Phi;
@@ -17,6 +17,7 @@ use crate::vault::core::{Core, load_commit, load_record, unpack_row, view_text};
 use crate::vault::rows::{self, Rows, kind};
 use crate::vault::write::QuestionRow;
 use crate::vault::{Vault, Version};
+use std::fmt;
 
 /// A merged record as canonical JSON: settled values and safe interims.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,7 +83,7 @@ impl Record {
 }
 
 /// An escalation: the open question on one contested field, as seen.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Question {
     /// Its short name, the same on every replica.
     pub id: String,
@@ -102,6 +103,21 @@ pub struct Question {
     pub candidates: Vec<Candidate>,
     /// The version it was read at.
     pub version: Version,
+}
+
+// The name is a plain hash of record and key and can be guessed back from a log: it stays out.
+impl fmt::Debug for Question {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Question")
+            .field("record", &self.record)
+            .field("field", &key_in_logs(&self.field))
+            .field("why", &self.why)
+            .field("risk", &self.risk)
+            .field("since", &self.since)
+            .field("candidates", &self.candidates)
+            .field("version", &self.version)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Question {
@@ -133,7 +149,7 @@ pub struct Candidate {
 }
 
 /// One operation in a record's history.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Event {
     /// The key.
     pub field: String,
@@ -149,6 +165,19 @@ pub struct Event {
     pub stands: bool,
     /// For a review: the operations it settled.
     pub settles: Vec<OpId>,
+}
+
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Event")
+            .field("field", &key_in_logs(&self.field))
+            .field("candidate", &self.candidate)
+            .field("intent", &self.intent)
+            .field("source", &self.source)
+            .field("stands", &self.stands)
+            .field("settles", &self.settles)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The value of a cell, as JSON.

@@ -2,9 +2,10 @@
 
 use crate::doc::state::RecordState;
 use crate::error::{Error, Result};
-use crate::ids::RecordId;
-use crate::ledger::membership::Membership;
-use crate::vault::core::{Core, Work, load_commit, load_record};
+use crate::ids::{ChainId, RecordId};
+use crate::ledger::membership::{Membership, Standing};
+use crate::vault::commit_row::CommitRow;
+use crate::vault::core::{Core, Work, load_record};
 use crate::vault::rows::{self, Rows, kind};
 use crate::vault::write::{history, write_record};
 use std::collections::BTreeSet;
@@ -20,20 +21,50 @@ pub(crate) fn after_membership(work: &mut Work, before: &Arc<Membership>) -> Res
     for no in 0..work.core.chains.len() {
         let no = u32::try_from(no).unwrap_or(u32::MAX);
         let chain = *work.core.chain(no)?;
-        for seq in 1..=chain.max_seq {
-            if old.standing(&chain.id, seq) == work.core.standing(&chain.id, seq) {
-                continue;
+        // Between two cuts all commits of a chain have the same standing. Places are no count of
+        // commits: a chain may go from its first to any other.
+        let mut low = 0;
+        let cuts = [cut(&old, &chain.id), cut(&work.core, &chain.id)];
+        for high in [cuts[0].min(cuts[1]), cuts[0].max(cuts[1]), u64::MAX] {
+            let same = old.standing(&chain.id, high) == work.core.standing(&chain.id, high);
+            if low < high && !same {
+                records_of(work, no, low + 1, high, &mut touched)?;
             }
-            if let Some(row) = load_commit(work, no, seq)? {
-                for leaf in &row.leaves {
-                    if let Some((entry, _)) = leaf.change()? {
-                        touched.insert(entry.record);
-                    }
-                }
-            }
+            low = low.max(high);
         }
     }
     judge(work, touched)
+}
+
+/// The last place of a chain that still has authority.
+fn cut(core: &Core, chain: &ChainId) -> u64 {
+    match core.membership.role_of(chain, u64::MAX) {
+        Standing::Revoked { last_accepted } => last_accepted,
+        _ => u64::MAX,
+    }
+}
+
+/// The records that the commits at these places of a chain change.
+fn records_of(
+    work: &Work,
+    no: u32,
+    first: u64,
+    last: u64,
+    records: &mut BTreeSet<RecordId>,
+) -> Result<()> {
+    let prefix = rows::of_chain(kind::COMMIT, no);
+    let from = rows::in_chain(kind::COMMIT, no, first);
+    work.scan(&prefix, &from, &mut |key, row| {
+        let within = rows::place(key).is_some_and(|(_, seq)| seq <= last);
+        if within {
+            for leaf in &CommitRow::from_bytes(row)?.leaves {
+                if let Some((entry, _)) = leaf.change()? {
+                    records.insert(entry.record);
+                }
+            }
+        }
+        Ok(within)
+    })
 }
 
 /// Judges all records again, by the pack that is now in force.

@@ -4,7 +4,8 @@ use crate::error::Result;
 use crate::ids::{AuthorKey, RecordId, hex};
 use crate::phi::Phi;
 use crate::vault::Vault;
-use crate::vault::core::{Core, load_commit, view_text};
+use crate::vault::commit_row::CommitRow;
+use crate::vault::core::{Core, view_text};
 use crate::vault::finding::{Finding, findings, idle};
 use crate::vault::query;
 use crate::vault::rows::{self, Rows, kind};
@@ -133,13 +134,15 @@ fn ledger_digest(rows: &dyn Rows, core: &Core) -> Result<[u8; 32]> {
             .update(&chain.id.author.0)
             .update(&chain.id.replica.0);
         hasher.update(&chain.seq.to_be_bytes()).update(&chain.tip.0);
-        for seq in chain.seq + 1..=chain.max_seq {
-            if let Some(row) = load_commit(rows, no, seq)? {
-                hasher
-                    .update(&seq.to_be_bytes())
-                    .update(&row.header()?.id().0);
-            }
-        }
+        let prefix = rows::of_chain(kind::COMMIT, no);
+        let beyond = rows::in_chain(kind::COMMIT, no, chain.seq.saturating_add(1));
+        rows.scan(&prefix, &beyond, &mut |key, row| {
+            let seq = rows::place(key).map_or(0, |(_, seq)| seq);
+            hasher
+                .update(&seq.to_be_bytes())
+                .update(&CommitRow::from_bytes(row)?.header()?.id().0);
+            Ok(true)
+        })?;
     }
     Ok(*hasher.finalize().as_bytes())
 }

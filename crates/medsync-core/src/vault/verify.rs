@@ -8,9 +8,11 @@ use crate::ledger::commit::{Header, check_link};
 use crate::ledger::membership::Membership;
 use crate::ledger::merkle;
 use crate::vault::Vault;
+use crate::vault::commit_row::CommitRow;
 use crate::vault::core::{Core, load_commit, load_data_key, load_record};
-use crate::vault::deliver::{Received, retry, settle};
+use crate::vault::deliver::{Received, settle};
 use crate::vault::open::take_items;
+use crate::vault::pending::retry;
 use crate::vault::rejudge::clear_derived;
 use crate::vault::rows::{self, Rows, kind};
 use crate::vault::seal::batch_row;
@@ -104,26 +106,26 @@ impl Vault {
             work.core.membership = Arc::new(membership);
             let mut all = Vec::new();
             work.scan(&[kind::COMMIT], &[kind::COMMIT], &mut |key, row| {
-                let place = rows::place(key).ok_or(Error::integrity("a commit has no place"))?;
-                let header = crate::vault::commit_row::CommitRow::from_bytes(row)?.header()?;
-                all.push((header.fields().hlc, place.0, place.1));
+                let (chain, seq) =
+                    rows::place(key).ok_or(Error::integrity("a commit has no place"))?;
+                let row = CommitRow::from_bytes(row)?;
+                let hlc = row.header()?.fields().hlc;
+                // Members and pack first, or records would be judged twice.
+                all.push((!row.only_items(), hlc, chain, seq));
                 Ok(true)
             })?;
             all.sort_unstable();
-            // Members and pack first, or records would be judged twice.
-            for (_, chain, seq) in &all {
-                take_items(work, *chain, *seq)?;
-            }
             let mut received = Received::default();
-            for (_, chain, seq) in all {
-                if work
-                    .get(&rows::in_chain(kind::QUARANTINE, chain, seq))?
-                    .is_none()
-                {
-                    settle(work, chain, seq, &mut received)?;
-                }
+            let changes = all.partition_point(|(changes, ..)| !changes);
+            for (_, _, chain, seq) in &all[..changes] {
+                settle(work, *chain, *seq, &mut received)?;
             }
-            retry(work, &mut received)
+            take_items(work)?;
+            for (_, _, chain, seq) in &all[changes..] {
+                settle(work, *chain, *seq, &mut received)?;
+            }
+            retry(work, &mut received)?;
+            take_items(work)
         })
     }
 }
@@ -137,11 +139,10 @@ fn verify_chain(
 ) -> Result<()> {
     let chain = core.chain(no)?;
     let mut before: Option<Header> = None;
-    for seq in 1..=chain.max_seq {
-        let Some(row) = load_commit(rows, no, seq)? else {
-            before = None;
-            continue;
-        };
+    let prefix = rows::of_chain(kind::COMMIT, no);
+    rows.scan(&prefix, &prefix, &mut |key, row| {
+        let (_, seq) = rows::place(key).ok_or(Error::integrity("a commit has no place"))?;
+        let row = CommitRow::from_bytes(row)?;
         let header = row.header()?;
         let mut wrong = |what| {
             report
@@ -151,9 +152,10 @@ fn verify_chain(
         if header.fields().chain != chain.id || header.fields().seq != seq {
             wrong("stands at another place than it was signed for");
         }
-        if let Some(before) = &before
-            && check_link(&before.tip(), &header).is_err()
-        {
+        let last = before
+            .as_ref()
+            .filter(|last| last.fields().seq.saturating_add(1) == seq);
+        if last.is_some_and(|last| check_link(&last.tip(), &header).is_err()) {
             wrong("does not follow the one before it");
         }
         let key = |id: &_| -> Result<[u8; 32]> {
@@ -173,7 +175,8 @@ fn verify_chain(
         report.commits += 1;
         progress(report.commits);
         before = Some(header);
-    }
+        Ok(true)
+    })?;
     if chain.seq > 0
         && load_commit(rows, no, chain.seq)?
             .map(|r| r.header())

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::ids::{AuthorKey, ChainId, ChangeId, CommitId, DataKeyId, RecordId};
 use crate::ledger::commit::{Commit, CommitBuilder, Intent};
 use crate::ledger::entry::{ChangeEntry, ImportMark, ItemKind};
+use crate::ledger::wire::SEALED_BYTES_MAX;
 use crate::model::cell::Cell;
 use crate::model::json::Json;
 use crate::model::kind::{KindRules, field_of_key};
@@ -18,11 +19,16 @@ use crate::model::policy::Standing;
 use crate::time::Timestamp;
 use crate::vault::commit_row::{CommitRow, LeafRow};
 use crate::vault::core::{Core, Work, load_commit, load_record, pack_row};
+use crate::vault::crowd;
 use crate::vault::finding;
 use crate::vault::index;
 use crate::vault::rows::{self, Row, Rows, kind};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::sync::Arc;
+
+/// Largest commit, in bytes as it travels: with room for what a batch adds.
+pub(crate) const COMMIT_TRAVELS_MAX: usize = SEALED_BYTES_MAX / 2;
 
 /// The person who authors commits here, with the key unlocked.
 #[derive(Debug)]
@@ -32,7 +38,7 @@ pub(crate) struct Signer {
 }
 
 /// What one commit does to one record.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct RecordEdit {
     pub(crate) record: RecordId,
     /// Cells by key, ascending.
@@ -43,6 +49,13 @@ pub(crate) struct RecordEdit {
     pub(crate) patient: Option<RecordId>,
     pub(crate) because: Option<String>,
     pub(crate) import: Option<ImportMark>,
+}
+
+impl fmt::Debug for RecordEdit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cells = self.cells.len();
+        write!(f, "RecordEdit({:?}, {cells} cells)", self.record)
+    }
 }
 
 /// An open question as it is stored.
@@ -107,6 +120,8 @@ impl OwnCommit {
         let id = Self::chain_of(work, signer);
         let chain = work.number_chain(&id)?;
         let tip = work.core.chain(chain)?.tip();
+        // A copy of this vault with a fast clock may have written the chain's end.
+        let hlc = if hlc < tip.hlc { tip.hlc.next() } else { hlc };
         let builder = CommitBuilder::new(id, tip, hlc, lane, intent)?;
         let seq = tip.seq + 1;
         let standing = work.core.standing(&id, seq);
@@ -204,6 +219,13 @@ impl OwnCommit {
             header: header.bytes().to_vec(),
             leaves: leaves.collect(),
         };
+        // A commit travels whole, in one batch.
+        if row.travels() > COMMIT_TRAVELS_MAX {
+            return Err(Error::invalid_at(
+                "a commit is too large to be sent; split it",
+                format!("at most {COMMIT_TRAVELS_MAX} bytes"),
+            ));
+        }
         work.txn.put(
             rows::in_chain(kind::COMMIT, self.chain, self.seq),
             row.to_bytes(),
@@ -250,17 +272,16 @@ pub(crate) fn edit_record(
     } else if view.is_some() {
         edit.patient = None;
     }
-    let change = state.make(
-        commit.id.actor(),
-        commit.hlc,
-        std::mem::take(&mut edit.cells),
-    );
+    let cells = std::mem::take(&mut edit.cells);
+    let actor = commit.id.actor();
+    let base = crowd::base(work, &edit.record, &state, actor, &cells, &rules)?;
+    if let (Some(base), Some(seen)) = (&base, &mut edit.seen) {
+        *seen = crowd::seen_of(&state, base, seen);
+    }
+    let base = base.as_ref().unwrap_or(&state);
+    let change = base.make(actor, commit.hlc, cells);
     // The version in view is left out of the entry where the dependencies say the same.
-    if edit
-        .seen
-        .as_ref()
-        .is_some_and(|seen| state.is_current(seen))
-    {
+    if edit.seen.as_ref().is_some_and(|seen| base.is_current(seen)) {
         edit.seen = None;
     }
     let (bytes, id) = doc::encode(&change);

@@ -1,6 +1,8 @@
 //! Tests from outside: only public names.
 
+mod attacks;
 mod crash;
+mod cuts;
 mod exchange;
 mod interims;
 mod long_records;

@@ -100,7 +100,7 @@ impl Week {
         };
         let known = self.old.entry(record.clone()).or_default();
         known.push(now.version.clone());
-        let stale = self.numbers.next() % 4 == 0;
+        let stale = self.numbers.next().is_multiple_of(4);
         let version = match stale {
             true => known[self.numbers.next() as usize % known.len()].clone(),
             false => now.version,
@@ -135,7 +135,7 @@ impl Week {
 
     fn value(&mut self, field: &FieldPolicy) -> Value {
         let n = self.numbers.next();
-        if n % 9 == 0 {
+        if n.is_multiple_of(9) {
             return Value::Remove;
         }
         match &field.policy {
@@ -200,10 +200,10 @@ impl Week {
 }
 
 fn remember(finals: &mut Finals, at: (usize, RecordId), lattice: &Lattice, status: &str) {
-    if lattice.is_terminal(status) {
-        if let Some(rank) = lattice.rank(status) {
-            finals.insert(at, rank);
-        }
+    if lattice.is_terminal(status)
+        && let Some(rank) = lattice.rank(status)
+    {
+        finals.insert(at, rank);
     }
 }
 

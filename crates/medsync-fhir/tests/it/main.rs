@@ -1,6 +1,9 @@
 //! Reading and writing FHIR from the outside.
 
+mod bad;
 mod bad_input;
+mod canary;
+mod drown;
 mod export;
 mod laws;
 mod real_data;

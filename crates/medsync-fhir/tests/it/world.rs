@@ -1,6 +1,6 @@
 //! Devices of one workspace that meet over one folder, each with a clock that the test moves.
 
-use medsync_core::crypto::{Kdf, Suite};
+use medsync_core::crypto::{Kdf, Suite, Words};
 use medsync_core::env::{Env as _, SharedEnv};
 use medsync_core::ids::RecordId;
 use medsync_core::ledger::certificate::Role;
@@ -50,6 +50,7 @@ pub(crate) struct Device {
 
 /// A workspace. Its first device belongs to Asha, who holds every role.
 pub(crate) struct World {
+    pub(crate) authority: Words,
     pub(crate) home: TempDir,
     pub(crate) devices: Vec<Device>,
 }
@@ -88,10 +89,14 @@ impl World {
 
     /// Asha's device.
     pub(crate) fn alone() -> Self {
+        Self::alone_as(1)
+    }
+
+    /// Asha's device in another workspace: with another stream of entropy, no two share a key.
+    pub(crate) fn alone_as(seed: u64) -> Self {
         let home = tempfile::tempdir().expect("a folder");
         let dir = home.path().join("v0");
-        // Another stream of entropy for each device of each test: no two share a key.
-        let env = Arc::new(SeededEnv::new(1));
+        let env = Arc::new(SeededEnv::new(seed));
         let created = Vault::create(
             &dir,
             shared(&env),
@@ -99,8 +104,10 @@ impl World {
             "Clinic",
             &medsync_fhir::pack::clinical(),
         );
-        let vault = created.expect("a vault").vault;
+        let created = created.expect("a vault");
+        let (vault, authority) = (created.vault, created.authority.expect("24 words"));
         Self {
+            authority,
             home,
             devices: vec![Device { vault, env, dir }],
         }
@@ -108,9 +115,8 @@ impl World {
 
     /// A device that waits for its admission, with the time that Asha's has.
     pub(crate) fn newcomer(&self, person: &str) -> Device {
-        let no = self.devices.len() as u64 + 1;
-        let dir = self.home.path().join(format!("v-{person}-{no}"));
-        let seed = person.bytes().fold(no, |sum, b| sum * 31 + u64::from(b));
+        let seed = person.bytes().fold(7, |sum, b| sum * 31 + u64::from(b));
+        let dir = self.home.path().join(format!("v{seed}"));
         let env = Arc::new(SeededEnv::new(seed));
         env.advance_ms(self.devices[0].env.now_ms() - env.now_ms());
         let name = format!("tablet of {person}");

@@ -14,7 +14,8 @@ use crate::vault::exchange::outgoing::{FILE_BYTES, held};
 use crate::vault::exchange::{
     ExchangeProgress, Found, FoundKeys, Numbers, PeerMarks, Phase, Visit, words,
 };
-use crate::vault::marks::{Marks as PeerMark, forked};
+use crate::vault::marks::{Marks as PeerMark, Tips, forked};
+use crate::vault::pending::is_whole;
 use crate::vault::rows::{Rows, kind};
 use std::collections::HashMap;
 use std::io::ErrorKind;
@@ -230,21 +231,27 @@ impl Visit<'_> {
         if batches.is_empty() {
             return Ok(());
         }
-        for batch in &batches {
-            let run = batch.run().batch();
-            // Of a chain that forked every branch is read.
-            if !self.forked.contains(&run.chain) {
+        let runs: Vec<_> = batches.iter().map(|b| *b.run().batch()).collect();
+        let received = self.vault.receive(batches)?;
+        self.count(received);
+        let rows = self.vault.store.read()?;
+        for run in runs {
+            let no = self.vault.core.chain_no(&run.chain).unwrap_or(u32::MAX);
+            // Of a chain that forked every branch is read; of a batch that came damaged the next
+            // copy is.
+            if !self.forked.contains(&run.chain) && is_whole(&rows, no, run.first, run.last)? {
                 self.held.insert(run.chain, run.first, run.last);
             }
         }
-        let received = self.vault.receive(batches)?;
-        self.count(received);
         Ok(())
     }
 
     /// The batches of a file that are new here and verify. One that does not leaves the others.
     fn read_batches(&mut self, dir: &str, name: Name, bytes: &[u8]) -> Vec<VerifiedBatch> {
         let mut batches = Vec::new();
+        let Ok(rows) = self.vault.store.read() else {
+            return batches;
+        };
         let read = split(bytes, &mut |bytes| match SealedBatch::parse(bytes)
             .and_then(SealedBatch::verify)
         {
@@ -253,7 +260,11 @@ impl Visit<'_> {
             }
             Ok(batch) => {
                 let run = batch.run().batch();
-                if !self.held.covers(&run.chain, run.first, run.last) {
+                let (chain, last, tip) = (run.chain, run.last, run.last_id);
+                let other = forked(&rows, &self.vault.core, &Tips::from([(chain, (last, tip))]));
+                if !self.held.covers(&chain, run.first, last)
+                    || other.is_ok_and(|forked| !forked.is_empty())
+                {
                     batches.push(batch);
                 }
             }

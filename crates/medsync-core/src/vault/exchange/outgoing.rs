@@ -16,6 +16,7 @@ use crate::vault::exchange::keys::{self, KEYS_MAX, KeyFile};
 use crate::vault::exchange::manifest::{FORMAT, FileMark, LABEL, Marks, recipients_mark};
 use crate::vault::exchange::{ExchangeProgress, Found, Numbers, Outgoing, Phase, Visit, words};
 use crate::vault::marks::{Held, Marks as PeerMark, Tips, forked, tips};
+use crate::vault::pending::is_whole;
 use crate::vault::rows::{self, Rows, kind};
 use crate::vault::seal::batch_row;
 use std::collections::{HashMap, HashSet};
@@ -53,21 +54,25 @@ struct Offer {
 /// The sealed commits of a vault.
 pub(super) fn held(rows: &dyn Rows) -> Result<Held> {
     let mut held = Held::default();
-    each_batch(rows, &mut |_, batch, _| {
-        held.insert(batch.chain, batch.first, batch.last)
+    each_batch(rows, &mut |chain, batch, _| {
+        // What came damaged or without its key is not here: it has to be sent again.
+        if is_whole(rows, chain, batch.first, batch.last)? {
+            held.insert(batch.chain, batch.first, batch.last);
+        }
+        Ok(())
     })?;
     Ok(held)
 }
 
 fn each_batch(
     rows: &dyn Rows,
-    each: &mut dyn FnMut(u32, &BatchHeader, SignedHeader),
+    each: &mut dyn FnMut(u32, &BatchHeader, SignedHeader) -> Result<()>,
 ) -> Result<()> {
     rows.scan(&[kind::BATCH], &[kind::BATCH], &mut |key, row| {
         const BAD: Error = Error::integrity("a batch's row is damaged");
         let (chain, _) = rows::place(key).ok_or(BAD)?;
         let signed = batch_row(row).ok_or(BAD)?;
-        each(chain, &BatchHeader::parse(&signed.header)?, signed);
+        each(chain, &BatchHeader::parse(&signed.header)?, signed)?;
         Ok(true)
     })
 }
@@ -230,6 +235,7 @@ impl Visit<'_> {
                     signed,
                 });
             }
+            Ok(())
         })?;
         let others = found.iter().filter(|f| f.dir != self.own);
         let carrying = |w: &Wanted, held: &Held| held.covers(&w.id, w.first, w.last);
