@@ -30,8 +30,8 @@ use std::thread;
 const COMMIT_RESOURCES: usize = 32;
 /// Commits that are prepared together, beside the writing of those before them.
 const BATCH_COMMITS: usize = 8;
-/// Batches on their way at once: enough for the worker while an fsync holds up the writer.
-const IN_FLIGHT: usize = 8;
+/// Batches that wait for the next thread at most: enough while an fsync holds up the writer.
+const IN_FLIGHT: usize = 4;
 /// Rows of one fsync, in bytes: the more, the fewer pages are written twice.
 const FSYNC_BYTES: usize = 16 << 20;
 
@@ -134,45 +134,35 @@ impl Vault {
             units,
             waiting: Vec::new(),
         };
-        let mut writer = Writer::new(self, source);
+        let env = std::sync::Arc::clone(&self.env);
+        let writer = Writer::new(self, source);
         thread::scope(|scope| {
-            let (to_prepare, jobs) = mpsc::sync_channel::<Vec<Group>>(IN_FLIGHT);
+            let (to_prepare, jobs) = mpsc::sync_channel::<(Vec<Group>, Clock)>(IN_FLIGHT);
             let (done, prepared) = mpsc::sync_channel(IN_FLIGHT);
+            let (told, reports) = mpsc::channel();
             scope.spawn(move || {
-                for batch in jobs {
-                    let ready: Vec<PreparedGroup> = batch
-                        .into_iter()
-                        .map(|group| preparer.prepare(group))
-                        .collect();
-                    if done.send(ready).is_err() {
+                for (batch, clock) in jobs {
+                    let ready = batch.into_iter().map(|group| preparer.prepare(group));
+                    if done.send((ready.collect(), clock)).is_err() {
                         break;
                     }
                 }
             });
-            let mut in_flight = 0;
+            let writing = scope.spawn(move || writer.run(prepared, &told));
+            // This thread reads; the others prepare and write what it read before.
             loop {
                 let batch = groups.next_batch();
-                let ended = batch.is_empty();
-                if !ended {
-                    let now = writer.vault.env.now_ms();
-                    let timed = batch.into_iter().map(|group| timer.time(now, group));
-                    to_prepare.send(timed.collect()).map_err(|_| STOPPED)?;
-                    in_flight += 1;
+                let now = env.now_ms();
+                let timed: Vec<Group> = batch.into_iter().map(|g| timer.time(now, g)).collect();
+                // A writer that failed hangs up, and says why below.
+                if timed.is_empty() || to_prepare.send((timed, timer.clock)).is_err() {
+                    break;
                 }
-                // Batches are prepared while those before them are written.
-                while in_flight >= IN_FLIGHT || (ended && in_flight > 0) {
-                    let ready = prepared.recv().map_err(|_| STOPPED)?;
-                    in_flight -= 1;
-                    if writer.write(ready, timer.clock)? {
-                        progress(&writer.durable);
-                    }
-                }
-                if ended {
-                    writer.flush()?;
-                    progress(&writer.durable);
-                    return Ok(writer.durable);
-                }
+                reports.try_iter().for_each(|report| progress(&report));
             }
+            drop(to_prepare);
+            reports.iter().for_each(|report| progress(&report));
+            writing.join().map_err(|_| STOPPED)?
         })
     }
 }
@@ -213,6 +203,24 @@ impl<'a> Writer<'a> {
             bytes: 0,
             durable: ImportReport::default(),
         }
+    }
+
+    /// Writes every batch that comes, and tells what is durable each time more is.
+    fn run(
+        mut self,
+        prepared: mpsc::Receiver<(Vec<PreparedGroup>, Clock)>,
+        told: &mpsc::Sender<ImportReport>,
+    ) -> Result<ImportReport> {
+        // Nobody listening is no reason to stop.
+        let tell = |report: &ImportReport| drop(told.send(report.clone()));
+        for (batch, clock) in prepared {
+            if self.write(batch, clock)? {
+                tell(&self.durable);
+            }
+        }
+        self.flush()?;
+        tell(&self.durable);
+        Ok(self.durable)
     }
 
     /// Writes a batch; `true` if that made something durable.

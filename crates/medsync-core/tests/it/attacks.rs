@@ -85,12 +85,16 @@ fn json(text: &str) -> Json {
     Json::parse(text.as_bytes()).expect("json")
 }
 
+fn pack() -> PolicyPack {
+    PolicyPack::from_json(PACK.as_bytes()).expect("a pack")
+}
+
 impl Scene {
     fn new() -> Self {
         let home = tempfile::tempdir().expect("a folder");
         let stick = home.path().join("stick");
         fs::create_dir(&stick).expect("a folder");
-        let pack = PolicyPack::from_json(PACK.as_bytes()).expect("a pack");
+        let pack = pack();
         let new = new_vault("Ana", "Clinic");
         let vault = Vault::create(&home.path().join("v"), env(), &new, "Ward", &pack);
         let vault = vault.expect("a vault").vault;

@@ -8,7 +8,8 @@ use medsync_core::vault::{Unit, Vault};
 fn second(scene: &mut Scene) -> Vault {
     let dir = scene.stick.with_file_name("second");
     let new = new_vault("Ben", "Tablet");
-    let created = Vault::create_alone(&dir, env(), &new);
+    let pack = super::pack();
+    let created = Vault::create_alone(&dir, env(), &new, &pack);
     let mut vault = created.expect("a vault").vault;
     let request = vault.request().expect("a request");
     let grant = scene.vault.admit(&request, &[Role::Clinician]);
