@@ -4,6 +4,7 @@
 
 mod cuts;
 mod fuzz;
+mod golden;
 mod steps;
 mod tidy;
 mod walkthrough;
@@ -31,6 +32,12 @@ enum Chore {
         #[arg(long, default_value_t = 0)]
         seed: u64,
     },
+    /// Makes the golden vault of the present format of rows, which tests open for ever.
+    Golden {
+        /// Replaces the one that is there: only while nobody has a vault of that format yet.
+        #[arg(long)]
+        again: bool,
+    },
     /// Runs docs/walkthrough.md as a reader would: every sh block, in order, in one shell.
     Walkthrough,
     /// Runs the fuzz targets of fuzz/ for a while each; needs nightly and cargo-fuzz.
@@ -51,6 +58,7 @@ fn main() -> ExitCode {
         Chore::Tidy => tidy::run(&root),
         Chore::Fix => steps::fix(&root),
         Chore::Cuts { count, seed } => cuts::run(&root, count, seed),
+        Chore::Golden { again } => golden::run(&root, again),
         Chore::Walkthrough => walkthrough::run(&root),
         Chore::Fuzz { minutes, target } => fuzz::run(&root, minutes, target.as_deref()),
     };

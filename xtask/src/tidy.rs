@@ -1,5 +1,6 @@
 //! What rustc and clippy do not check: the order of imports, lengths, words, forgotten files.
 
+mod golden;
 mod imports;
 mod source;
 mod style;
@@ -26,7 +27,8 @@ impl fmt::Display for Fault {
 pub(crate) fn run(root: &Path) -> Result<(), String> {
     let mut sources = Vec::new();
     collect(root, root, &mut sources)?;
-    let faults = judge(&sources);
+    let mut faults = judge(&sources);
+    golden::check(root, &sources, &mut faults);
     for fault in &faults {
         println!("{fault}");
     }

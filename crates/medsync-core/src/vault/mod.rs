@@ -36,7 +36,7 @@ pub use deliver::Received;
 pub use draft::{Draft, Version};
 pub use exchange::{ExchangeProgress, ExchangeReport};
 pub use import::{ImportReport, Unit};
-pub use open::{Created, NewVault};
+pub use open::{Created, FORMAT, NewVault};
 pub use people::PersonInfo;
 pub use read::{Candidate, Event, Merged, Question, Record, View};
 pub use review::Decision;

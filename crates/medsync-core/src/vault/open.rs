@@ -30,7 +30,8 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-const FORMAT: u32 = 1;
+/// Format of the rows that this engine writes.
+pub const FORMAT: u32 = 1;
 
 /// What a new vault needs.
 pub struct NewVault<'a> {

@@ -4,6 +4,7 @@ mod attacks;
 mod crash;
 mod cuts;
 mod exchange;
+mod golden;
 mod interims;
 mod long_records;
 mod merge_policies;
