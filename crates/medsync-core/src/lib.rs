@@ -11,6 +11,7 @@ pub mod ledger;
 pub mod model;
 pub mod phi;
 pub mod store;
+pub mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod time;
