@@ -2,7 +2,7 @@
 
 mod members;
 
-pub(crate) use members::{Admit, Init, Join, Passphrase, Person, Recovery, Request, Revoke};
+pub(crate) use members::{Admin, Admit, Init, Join, Passphrase, Person, Recovery, Request, Revoke};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -74,6 +74,8 @@ pub(crate) enum Command {
     Init(Init),
     #[command(subcommand)]
     Person(Person),
+    #[command(subcommand)]
+    Admin(Admin),
     Revoke(Revoke),
     #[command(subcommand)]
     Pack(Pack),

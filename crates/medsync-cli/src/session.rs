@@ -7,11 +7,13 @@ use crate::show;
 use medsync_core::crypto::Kdf;
 use medsync_core::env::{SharedEnv, SystemEnv};
 use medsync_core::error::Error;
+use medsync_core::ids::AuthorKey;
 use medsync_core::ledger::certificate::Role;
 use medsync_core::model::json::Json;
 use medsync_core::store::{KEY_FILE, Unlock};
 use medsync_core::vault::{PersonInfo, Vault};
 use std::path::Path;
+use zeroize::Zeroizing;
 
 /// The machine's clock and entropy.
 pub(crate) fn env() -> SharedEnv {
@@ -82,11 +84,34 @@ pub(crate) fn carrier(global: &Global) -> Done<Vault> {
     Ok(vault)
 }
 
-fn unlock_author(vault: &mut Vault, global: &Global) -> Done {
-    let author = match &global.author {
+/// Puts the key of the person who acts under another PIN.
+pub(crate) fn change_pin(global: &Global, new: impl FnOnce() -> Done<Zeroizing<String>>) -> Done {
+    let mut vault = reader(global)?;
+    let author = author(&vault, global)?;
+    let old = match vault.author() == Some(author) {
+        true => None,
+        false => Some(secrets::read(
+            global.pin_file.as_deref(),
+            "PIN",
+            "--pin-file",
+        )?),
+    };
+    let old = old.as_ref().map(|pin| pin.as_bytes());
+    // Checked before a new one is asked for.
+    vault.unlock(&author, old)?;
+    let new = new()?;
+    Ok(vault.change_pin(&author, old, new.as_bytes(), kdf()?)?)
+}
+
+fn author(vault: &Vault, global: &Global) -> Done<AuthorKey> {
+    Ok(match &global.author {
         Some(name) => vault.person_here(name)?,
         None => vault.owner(),
-    };
+    })
+}
+
+fn unlock_author(vault: &mut Vault, global: &Global) -> Done {
+    let author = author(vault, global)?;
     if vault.author() == Some(author) {
         return Ok(());
     }

@@ -45,6 +45,9 @@ pub(crate) struct Device {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Person {
     /// Add a person with a key of their own
+    ///
+    /// While a vault has one person its passphrase may stand for their PIN. With the second one that
+    /// ends: the first gets a PIN of their own here, too, unless they have one.
     #[command(after_long_help = "\
 Examples:
   medsync person add 'Nurse Lima' --role clinician
@@ -58,11 +61,26 @@ Examples:
         role: Vec<RoleName>,
         #[command(flatten)]
         pin: NewPin,
+        /// A file with the owner's own new PIN, while they have none; asked for otherwise
+        #[arg(long, value_name = "FILE")]
+        own_pin_file: Option<PathBuf>,
+    },
+    /// Change your own PIN, or set the first one
+    ///
+    /// The key stays, and with it everything it signed. For another person name them with --as and
+    /// give their present PIN.
+    #[command(after_long_help = "\
+Examples:
+  medsync person change-pin
+  medsync --as 'Nurse Lima' --pin-file pin person change-pin --new-pin-file new-pin")]
+    ChangePin {
+        #[command(flatten)]
+        pin: NewPin,
     },
     /// Give a person whose PIN is lost a new key under a new PIN
     ///
-    /// The old key is revoked; what was signed with it stays theirs. The owner, whose key the
-    /// passphrase opens, gets a PIN of their own this way.
+    /// The old key is revoked; what was signed with it stays theirs. Who knows their PIN changes it
+    /// with change-pin instead, and keeps their key.
     ResetPin {
         /// The person's name
         name: String,
@@ -105,6 +123,23 @@ impl From<RoleName> for Role {
             RoleName::Archive => Self::Archive,
         }
     }
+}
+
+/// The role admin, and its term.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Admin {
+    /// Make yourself an admin for another term, or for the first time
+    ///
+    /// By the workspace authority's own 24 words. What you did as an admin since your last term
+    /// ended counts with it. Status says whose term ends soon.
+    #[command(after_long_help = "\
+Example:
+  medsync admin renew --words-file authority.words")]
+    Renew {
+        /// The authority's 24 words
+        #[arg(long, value_name = "FILE")]
+        words_file: PathBuf,
+    },
 }
 
 /// Revoke a person or a device.

@@ -35,6 +35,7 @@ pub(crate) fn run(cli: &Cli) -> Done {
     match &cli.command {
         Command::Init(args) => init::run(global, args),
         Command::Person(args) => person::run(global, args),
+        Command::Admin(args) => person::admin(global, args),
         Command::Revoke(args) => revoke::run(global, args),
         Command::Pack(args) => pack::run(global, args),
         Command::Request(args) => init::request(global, args),

@@ -1,6 +1,6 @@
 //! The people of the workspace, and its devices.
 
-use crate::cli::{Global, Person};
+use crate::cli::{Admin, Global, Person};
 use crate::exit::Done;
 use crate::secrets;
 use crate::session;
@@ -8,21 +8,24 @@ use crate::show;
 use medsync_core::ledger::certificate::Role;
 use medsync_core::model::json::Json;
 use medsync_core::vault::{PersonInfo, Vault};
-
-const OWNER_OPEN: &str = "Whoever has the vault's passphrase still acts as its owner; \
-                          medsync person reset-pin gives the owner a PIN too.";
+use std::path::Path;
+use zeroize::Zeroizing;
 
 pub(super) fn run(global: &Global, command: &Person) -> Done {
     match command {
-        Person::Add { name, role, pin } => {
+        Person::Add {
+            name,
+            role,
+            pin,
+            own_pin_file,
+        } => {
             let roles: Vec<Role> = role.iter().map(|role| (*role).into()).collect();
             let file = pin.new_pin_file.as_deref();
-            let (key, owner_open) = session::write(global, |vault| {
+            let key = session::write(global, |vault| {
                 let pin = secrets::read_new(file, "PIN", "--new-pin-file")?;
-                let key = vault.add_person(name, &roles, pin.as_bytes(), session::kdf()?)?;
-                let owner = vault.owner();
-                let by_passphrase = |p: &PersonInfo| p.key == owner && p.here == Some(false);
-                Ok((key, vault.people()?.iter().any(by_passphrase)))
+                let own = owner_pin(vault, own_pin_file.as_deref())?;
+                let own = own.as_ref().map(|own| own.as_bytes());
+                Ok(vault.add_person(name, &roles, pin.as_bytes(), own, session::kdf()?)?)
             })?;
             if global.json {
                 return show::json(&show::object([
@@ -31,11 +34,15 @@ pub(super) fn run(global: &Global, command: &Person) -> Done {
                 ]));
             }
             let name = show::clean(name);
-            show::line(format!("{name} acts with --as '{name}' and their PIN."))?;
-            match owner_open {
-                true => show::line(OWNER_OPEN),
-                false => Ok(()),
+            show::line(format!("{name} acts with --as '{name}' and their PIN."))
+        }
+        Person::ChangePin { pin } => {
+            let file = pin.new_pin_file.as_deref();
+            session::change_pin(global, || secrets::read_new(file, "PIN", "--new-pin-file"))?;
+            if global.json {
+                return show::json(&show::object([("changed", Json::Bool(true))]));
             }
+            show::line("The new PIN unlocks the key; the old one does not any more.")
         }
         Person::ResetPin { name, pin } => {
             let file = pin.new_pin_file.as_deref();
@@ -54,6 +61,24 @@ pub(super) fn run(global: &Global, command: &Person) -> Done {
         }
         Person::List => list(global, &session::reader(global)?),
     }
+}
+
+/// The owner's first PIN, where the passphrase stood for it until now.
+fn owner_pin(vault: &Vault, file: Option<&Path>) -> Done<Option<Zeroizing<String>>> {
+    if file.is_none() && !vault.owner_lacks_pin()? {
+        return Ok(None);
+    }
+    secrets::read_new(file, "PIN for yourself", "--own-pin-file").map(Some)
+}
+
+pub(super) fn admin(global: &Global, command: &Admin) -> Done {
+    let Admin::Renew { words_file } = command;
+    let words = secrets::words(words_file)?;
+    session::write(global, |vault| Ok(vault.renew_admin(&words)?))?;
+    if global.json {
+        return show::json(&show::object([("renewed", Json::Bool(true))]));
+    }
+    show::line("You hold the role admin for another term.")
 }
 
 pub(super) const fn role_name(role: Role) -> &'static str {

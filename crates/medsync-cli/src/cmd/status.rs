@@ -35,7 +35,16 @@ fn as_json(vault: &Vault, status: &Status) -> Json {
         ])
     });
     let (pack, version, hash) = &status.pack;
+    let ends = vault.warnings();
+    let ends = ends.iter().map(|warning| {
+        show::object([
+            ("expired", Json::Bool(warning.expired)),
+            ("expires", Json::string(&show::time(warning.expires_ms))),
+            ("name", Json::string(warning.name.expose())),
+        ])
+    });
     show::object([
+        ("certificates_ending", Json::Array(ends.collect())),
         ("commits", show::number(status.commits)),
         ("device", Json::string(&vault.device_key().to_string())),
         ("equivocations", show::number(status.equivocations)),
@@ -85,6 +94,19 @@ fn print(vault: &Vault, status: &Status) -> Done {
         ("state digest", status.state_digest.clone()),
     ]);
     show::print(&table, "")?;
+    for warning in vault.warnings() {
+        let (name, at) = (
+            show::clean(warning.name.expose()),
+            show::time(warning.expires_ms),
+        );
+        show::line(match warning.expired {
+            true => format!(
+                "the term of {name} as an admin ended on {at}: medsync admin renew, or what they do \
+                 as an admin has no effect"
+            ),
+            false => format!("the term of {name} as an admin ends on {at}: medsync admin renew"),
+        })?;
+    }
     for (author, commits) in waiting(status) {
         let author = show::clean(&author);
         show::line(format!(

@@ -93,8 +93,13 @@ impl World {
         self.run(&[&["--vault", vault, "--passphrase-file", "pw"], args].concat())
     }
 
+    /// As `on`, for the ward; its owner's PIN is known once they have one.
     pub(crate) fn ward(&self, args: &[&str]) -> Ran {
-        self.on("ward", args)
+        let named = args.iter().any(|arg| ["--as", "--pin-file"].contains(arg));
+        if named || !self.path("own").exists() {
+            return self.on("ward", args);
+        }
+        self.on("ward", &[&["--pin-file", "own"], args].concat())
     }
 
     /// As `ward`, with JSON.
@@ -105,7 +110,7 @@ impl World {
     /// Adds a person whose PIN is in a file of their name.
     pub(crate) fn person(&self, name: &str, role: &str) {
         self.file(name, &format!("pin of {name}\n"));
-        self.ward(&[
+        let add = [
             "person",
             "add",
             name,
@@ -113,8 +118,16 @@ impl World {
             role,
             "--new-pin-file",
             name,
-        ])
-        .done();
+        ];
+        if self.path("own").exists() {
+            self.ward(&add).done();
+            return;
+        }
+        // The second person: the owner needs a PIN of their own, too.
+        self.file("first", "the owner's first pin\n");
+        self.ward(&[&add[..], &["--own-pin-file", "first"]].concat())
+            .done();
+        std::fs::rename(self.path("first"), self.path("own")).expect("a name");
     }
 
     /// Runs it on the ward as that person.

@@ -81,18 +81,11 @@ fn a_reset_pin_replaces_the_lost_one_for_others_and_for_the_owner() {
     world
         .ward(&["person", "reset-pin", "Dr. Rao", "--new-pin-file", "new"])
         .done();
+    let edit = ["edit", "Patient/p1", "--set", "active=true"];
+    world.ward(&edit).fails(4);
+    world.on("ward", &edit).fails(4);
     world
-        .ward(&["edit", "Patient/p1", "--set", "active=true"])
-        .fails(4);
-    world
-        .ward(&[
-            "--pin-file",
-            "new",
-            "edit",
-            "Patient/p1",
-            "--set",
-            "active=true",
-        ])
+        .ward(&[&["--pin-file", "new"], &edit[..]].concat())
         .done();
     let status = world.json(&["status"]);
     assert_eq!(
@@ -101,6 +94,76 @@ fn a_reset_pin_replaces_the_lost_one_for_others_and_for_the_owner() {
         "{status}"
     );
     assert_eq!(world.json(&["verify", "--rebuild"])["sound"], true);
+}
+
+#[test]
+fn with_a_second_person_the_passphrase_stands_for_nobodys_pin() {
+    let world = World::with_records();
+    world.file("lima", "pin of lima");
+    let edit = ["edit", "Patient/p1", "--set", "active=false"];
+    world.ward(&edit).done();
+    let add = ["person", "add", "lima", "--role", "clinician"];
+    let add = [&add[..], &["--new-pin-file", "lima"]].concat();
+    world.ward(&add).fails(4).warns("--own-pin-file");
+    assert_eq!(people(&world).len(), 1);
+    world.file("mine", "pin of the owner");
+    let own = ["--own-pin-file", "mine"];
+    let before = people(&world)[0]["key"].clone();
+    world.ward(&[&add[..], &own].concat()).done();
+    // The key is the same one, under a PIN.
+    assert!(people(&world).iter().any(|p| p["key"] == before));
+    assert!(people(&world).iter().all(|p| p["pin"] == true));
+    world.ward(&edit).fails(4);
+    let as_owner = |args: &[&str]| world.ward(&[&["--pin-file", "mine"], args].concat());
+    as_owner(&edit).done();
+    let mut again = add;
+    again[2] = "okoro";
+    as_owner(&[&again[..], &own].concat())
+        .fails(1)
+        .warns("already");
+    as_owner(&again).done();
+    assert_eq!(world.json(&["verify", "--rebuild"])["sound"], true);
+}
+
+fn people(world: &World) -> Vec<serde_json::Value> {
+    let listed = world.json(&["person", "list"]);
+    listed["people"].as_array().expect("people").clone()
+}
+
+#[test]
+fn a_person_changes_their_own_pin_and_keeps_their_key() {
+    let world = World::with_records();
+    world.file("new", "another pin");
+    world.file("newer", "a third pin");
+    let change = |file| ["person", "change-pin", "--new-pin-file", file];
+    let before = people(&world)[0]["key"].clone();
+    world.ward(&change("new")).done();
+    assert_eq!(people(&world)[0]["key"], before);
+    let edit = ["edit", "Patient/p1", "--set", "active=false"];
+    world.ward(&edit).fails(4);
+    world.ward(&change("newer")).fails(4);
+    let with = |pin, args: &[&str]| world.ward(&[&["--pin-file", pin], args].concat());
+    with("new", &edit).done();
+    with("newer", &change("newer")).fails(4);
+    with("new", &change("newer")).done();
+    with("new", &edit).fails(4);
+    with("newer", &edit).done();
+}
+
+#[test]
+fn the_authoritys_words_bring_an_admin_another_term() {
+    let world = World::empty();
+    let init = ["init", "--words-file", "words", "--recovery-file", "r"];
+    world.ward(&init).done();
+    world
+        .on("other", &["init", "--words-file", "strange"])
+        .done();
+    let renew = |words| world.ward(&["admin", "renew", "--words-file", words]);
+    renew("strange").fails(4);
+    renew("words").done();
+    let status = world.json(&["status"]);
+    assert_eq!(status["certificates_ending"], serde_json::json!([]));
+    assert_eq!(world.json(&["verify"])["sound"], true);
 }
 
 #[test]

@@ -94,6 +94,20 @@ impl Vault {
     /// [`Error::WrongSecret`] for another PIN, [`Error::Locked`] if one is needed,
     /// [`Error::NotFound`] if the person's key is not kept here.
     pub fn unlock(&mut self, author: &AuthorKey, pin: Option<&[u8]>) -> Result<()> {
+        let (key, _) = self.open_key(author, pin)?;
+        if self.author().is_some_and(|before| before != *author) {
+            // Nobody else can seal what the one before wrote, and unsealed it never leaves.
+            self.seal()?;
+        }
+        self.signer = Some(Signer {
+            author: *author,
+            key,
+        });
+        Ok(())
+    }
+
+    /// A person's signing key and the name it is kept under.
+    fn open_key(&self, author: &AuthorKey, pin: Option<&[u8]>) -> Result<(SigningKey, String)> {
         let row = self.store.read()?.get(&row_key(author))?;
         let row = row.ok_or(Error::NotFound("person with a key in this vault"))?;
         let row: PersonRow = unpack_row(&row)?;
@@ -107,7 +121,7 @@ impl Vault {
         } else if pin.is_some() {
             return Err(Error::Refused {
                 what: "this person has no PIN; the vault's passphrase unlocks their key",
-                hint: "leave the PIN out, or set one with `person reset-pin`",
+                hint: "leave the PIN out, or set one with `person change-pin`",
             });
         } else {
             const BAD: Error = Error::integrity("a person's sealed key is damaged");
@@ -118,16 +132,47 @@ impl Vault {
         let seed = seed
             .first_chunk::<32>()
             .ok_or(Error::integrity("a signing key is damaged"))?;
-        let key = SigningKey::from_seed(seed);
-        if self.author().is_some_and(|before| before != *author) {
-            // Nobody else can seal what the one before wrote, and unsealed it never leaves.
-            self.seal()?;
-        }
-        self.signer = Some(Signer {
-            author: *author,
-            key,
-        });
-        Ok(())
+        Ok((SigningKey::from_seed(seed), row.name))
+    }
+
+    /// Puts a person's key under a new PIN. The key stays, and so does what it signed; `old` is
+    /// `None` where the passphrase stood for the PIN until now.
+    ///
+    /// # Errors
+    /// As [`Vault::unlock`]; [`Error::Invalid`] for an empty PIN.
+    pub fn change_pin(
+        &mut self,
+        author: &AuthorKey,
+        old: Option<&[u8]>,
+        new: &[u8],
+        kdf: Kdf,
+    ) -> Result<()> {
+        let row = self.sealed_anew(author, old, new, kdf)?;
+        self.work(|work, _| {
+            work.txn.put(row.0, row.1);
+            Ok(())
+        })
+    }
+
+    fn sealed_anew(
+        &self,
+        author: &AuthorKey,
+        old: Option<&[u8]>,
+        new: &[u8],
+        kdf: Kdf,
+    ) -> Result<Row> {
+        let (key, name) = self.open_key(author, old)?;
+        let seal = Seal::Pin(new, kdf);
+        person_row(&*self.env, self.store.root(), &key, &name, seal)
+    }
+
+    /// Whether the passphrase still stands for the owner's PIN.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] if the vault cannot be read.
+    pub fn owner_lacks_pin(&self) -> Result<bool> {
+        let row = self.store.read()?.get(&row_key(&self.owner()))?;
+        row.map_or(Ok(false), |row| Ok(!unpack_row::<PersonRow>(&row)?.by_pin))
     }
 
     /// Seals what the person wrote and forgets their key.
@@ -200,13 +245,18 @@ impl Vault {
 
     /// Adds a person with a key of their own, sealed under their PIN.
     ///
+    /// From the second person on the passphrase no longer stands for anybody's PIN: `owner_pin` is
+    /// the owner's own from now on, and needed as long as they have none.
+    ///
     /// # Errors
-    /// [`Error::Refused`] without the admin role or for a name that is taken.
+    /// [`Error::Refused`] without the admin role, for a name that is taken, without the owner's PIN
+    /// or with one though they have theirs.
     pub fn add_person(
         &mut self,
         name: &str,
         roles: &[Role],
         pin: &[u8],
+        owner_pin: Option<&[u8]>,
         kdf: Kdf,
     ) -> Result<AuthorKey> {
         self.require(Role::Admin)?;
@@ -216,8 +266,35 @@ impl Vault {
                 hint: "choose another name, or reset their PIN",
             });
         }
+        let owner = self.owner();
+        let resealed = match (self.owner_lacks_pin()?, owner_pin) {
+            (true, Some(own)) => Some(self.sealed_anew(&owner, None, own, kdf)?),
+            (false, None) => None,
+            (true, None) => {
+                return Err(Error::Refused {
+                    what: "the passphrase alone still acts as the vault's owner",
+                    hint: "give the owner a PIN of their own too",
+                });
+            }
+            (false, Some(_)) => {
+                return Err(Error::Refused {
+                    what: "the vault's owner has a PIN already",
+                    hint: "leave their new PIN out, or change it by itself",
+                });
+            }
+        };
         let key = SigningKey::generate(&*self.env);
-        self.admit_key(name, roles, &key, Seal::Pin(pin, kdf))?;
+        let seal = Seal::Pin(pin, kdf);
+        let row = person_row(&*self.env, self.store.root(), &key, name, seal)?;
+        self.authored(|work, signer| {
+            let subject = Subject::Person(AuthorKey(key.public()));
+            let mut commit = OwnCommit::new(work, signer, Intent::Membership, Lane::P0)?;
+            certify(work, signer, &mut commit, subject, name, roles)?;
+            for (key, row) in resealed.into_iter().chain([row]) {
+                work.txn.put(key, row);
+            }
+            commit.store_items(work)
+        })?;
         Ok(AuthorKey(key.public()))
     }
 
@@ -278,23 +355,6 @@ impl Vault {
             self.signer = Some(Signer { key, author: new });
         }
         Ok(new)
-    }
-
-    fn admit_key(
-        &mut self,
-        name: &str,
-        roles: &[Role],
-        key: &SigningKey,
-        seal: Seal<'_>,
-    ) -> Result<()> {
-        let row = person_row(&*self.env, self.store.root(), key, name, seal)?;
-        self.authored(|work, signer| {
-            let subject = Subject::Person(AuthorKey(key.public()));
-            let mut commit = OwnCommit::new(work, signer, Intent::Membership, Lane::P0)?;
-            certify(work, signer, &mut commit, subject, name, roles)?;
-            work.txn.put(row.0, row.1);
-            commit.store_items(work)
-        })
     }
 
     /// Whether the person whose key is unlocked has a role.

@@ -311,7 +311,7 @@ fn an_admin_whose_certificate_ended_is_warned_and_work_goes_on() {
     assert!(error.to_string().contains("no effect"), "{error}");
     // Somebody who is added now writes without authority; whoever was here goes on.
     let asha = &mut world.devices[0].vault;
-    let added = asha.add_person("Dev", &[Role::Clinician], b"4711", kdf);
+    let added = asha.add_person("Dev", &[Role::Clinician], b"4711", Some(b"0815"), kdf);
     let (dev, owner) = (added.expect("a key"), asha.owner());
     asha.unlock(&dev, Some(b"4711")).expect("unlocks");
     world.devices[0].set("Condition/c", "code", r#"{"text":"malaria"}"#);
@@ -332,7 +332,7 @@ fn an_admin_whose_certificate_ended_is_warned_and_work_goes_on() {
     let strange = World::alone_as(78).authority;
     world.devices[0]
         .vault
-        .unlock(&owner, None)
+        .unlock(&owner, Some(b"0815"))
         .expect("unlocks");
     let error = refused(&mut world.devices[0], |vault| vault.renew_admin(&strange));
     assert!(matches!(error, Error::WrongSecret(_)), "{error:?}");

@@ -257,7 +257,13 @@ fn no_error_tells_a_clinical_value() {
     failed(vault.request());
     failed(vault.reset_pin(CANARY, b"1234", Kdf::for_tests()));
     let long = CANARY.repeat(99);
-    failed(vault.add_person(&long, &[Role::Clinician], b"1234", Kdf::for_tests()));
+    failed(vault.add_person(
+        &long,
+        &[Role::Clinician],
+        b"1234",
+        Some(b"5"),
+        Kdf::for_tests(),
+    ));
     failed(vault.revoke(&[7; 32], &long.repeat(9)));
     let owner = vault.owner();
     failed(vault.unlock(&owner, Some(CANARY.as_bytes())));

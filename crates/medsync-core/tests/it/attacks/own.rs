@@ -74,7 +74,9 @@ fn a_pin_is_reset_as_a_whole_and_the_old_key_ends_there() {
     let mut scene = Scene::new();
     let kdf = Kdf::for_tests();
     let roles = [Role::Clinician];
-    let old = scene.vault.add_person("Cleo", &roles, b"1111-2222", kdf);
+    let old = scene
+        .vault
+        .add_person("Cleo", &roles, b"1111-2222", Some(b"5555-6666"), kdf);
     let old = old.expect("a person");
     for name in ["Cleo", "Ana"] {
         let was = scene.vault.person_here(name).expect("is here");

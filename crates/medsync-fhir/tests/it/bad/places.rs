@@ -6,13 +6,14 @@ use super::*;
 fn another_persons_pin_and_a_wrong_passphrase_open_nothing() {
     let mut world = desk();
     let kdf = Kdf::for_tests();
-    let add = |vault: &mut Vault, name: &str, pin: &[u8]| {
+    let add = |vault: &mut Vault, name: &str, pin: &[u8], own: Option<&[u8]>| {
         vault
-            .add_person(name, &[Role::Clinician], pin, kdf)
+            .add_person(name, &[Role::Clinician], pin, own, kdf)
             .expect("a key")
     };
     let vault = &mut world.devices[0].vault;
-    let (bala, chandra) = (add(vault, "Bala", b"1111"), add(vault, "Chandra", b"2222"));
+    let bala = add(vault, "Bala", b"1111", Some(b"0000"));
+    let chandra = add(vault, "Chandra", b"2222", None);
     let error = refused(&mut world.devices[0], |vault| {
         vault.unlock(&bala, Some(b"2222"))
     });
