@@ -70,6 +70,8 @@ enum CellRow {
     Viewed(Option<Order>),
     /// These members, or the key's item of the lists of these names.
     ViewedMembers(Option<Order>, Vec<Box<str>>),
+    /// A review that its author had no authority for where it was written.
+    OutOfPlace(Cell),
 }
 
 impl RecordState {
@@ -120,6 +122,11 @@ impl RecordState {
         clashing
     }
 
+    fn out_of_place(&self, candidate: &Operation) -> bool {
+        let written = self.changes.get(candidate.change);
+        written.is_some_and(|c| c.standing != candidate.standing)
+    }
+
     fn key_row(&self, key: &str, state: &KeyState, clashing: &BTreeSet<&str>) -> KeyRow {
         let outcome = &state.outcome;
         let ids: Vec<OpId> = outcome.candidates.iter().map(|c| c.id).collect();
@@ -154,6 +161,7 @@ impl RecordState {
                     let names = members.iter().map(|(name, _)| name.clone()).collect();
                     CellRow::ViewedMembers(order.clone(), names)
                 }
+                cell if self.out_of_place(c) => CellRow::OutOfPlace(cell.clone()),
                 cell => CellRow::Here(cell.clone()),
             },
         });
@@ -230,12 +238,16 @@ fn key_state(
     let mut candidates = Vec::with_capacity(row.candidates.len());
     for candidate in row.candidates {
         let change = changes.get(candidate.change).ok_or(BAD)?;
+        let standing = match candidate.cell {
+            CellRow::OutOfPlace(_) => Standing::default(),
+            _ => change.standing,
+        };
         candidates.push(Operation {
             id: op_id(change.actor, candidate.ctr)?,
             change: candidate.change,
             cell: cell(&row.key, candidate.cell)?,
             hlc: change.hlc,
-            standing: change.standing,
+            standing,
         });
     }
     let visible = match row.visible {
@@ -286,7 +298,9 @@ impl KeyRow {
             (Some((_, shown)), _) => shown.as_ref().filter(|c| of(c)).map(order_of),
             (None, [CandidateRow { cell, .. }]) => match cell {
                 CellRow::Viewed(order) | CellRow::ViewedMembers(order, _) => Some(order.as_ref()),
-                CellRow::Here(cell) => Some(cell.standing()).filter(|c| of(c)).map(order_of),
+                CellRow::Here(cell) | CellRow::OutOfPlace(cell) => {
+                    Some(cell.standing()).filter(|c| of(c)).map(order_of)
+                }
             },
             _ => None,
         }
@@ -309,7 +323,7 @@ struct View<'a> {
 impl View<'_> {
     fn cell(&mut self, key: &str, cell: CellRow, slot: usize) -> Result<Cell> {
         let (order, atom) = match cell {
-            CellRow::Here(cell) => return Ok(cell),
+            CellRow::Here(cell) | CellRow::OutOfPlace(cell) => return Ok(cell),
             CellRow::Viewed(order) => {
                 (order, Atom::Value(self.text(field_of_key(key), key, slot)?))
             }

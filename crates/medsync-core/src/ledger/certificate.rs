@@ -44,7 +44,7 @@ pub enum Role {
     Clinician,
     /// A person who dispenses.
     Pharmacist,
-    /// A person who decides escalations.
+    /// A person who decides escalations, and without another role nothing else.
     Reviewer,
     /// A person who admits and revokes others.
     Admin,

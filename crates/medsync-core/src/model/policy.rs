@@ -3,7 +3,8 @@
 //! Automerge carries operations; it never decides. Operation Y *covers* X when X was in the version
 //! that Y's author had seen and Y is entitled to: its author has authority; where X is a terminal
 //! status, Y's is higher (or the pack lets those who saw it reopen); where X was contested there,
-//! Y is a reviewer's review that settles it. Candidates are the operations that nothing covers.
+//! Y is a reviewer's review that settles it. A reviewer who is no clinician decides what was in
+//! question and nothing else: their other reviews count as written without authority. Candidates are the operations that nothing covers.
 //! Coverage depends only on what Y's author saw, so it never changes once Y is delivered, and the
 //! order of delivery cannot matter.
 
@@ -41,7 +42,7 @@ pub struct Operation {
 
 impl Operation {
     /// Whether its author had the authority for it. If not it covers nothing and is shown as an
-    /// unconfirmed candidate.
+    /// unconfirmed candidate. Among candidates this knows too whether a review was in place.
     pub const fn confirmed(&self) -> bool {
         match self.cell {
             Cell::Review(_) => self.standing.reviewer,
@@ -71,6 +72,11 @@ pub enum Accord {
 }
 
 impl Accord {
+    /// Whether a person has to look.
+    pub const fn is_open(self) -> bool {
+        self.since().is_some()
+    }
+
     /// Since when a person has to look.
     pub const fn since(self) -> Option<Timestamp> {
         match self {
@@ -105,11 +111,14 @@ pub fn decide(policy: &PolicyRow, operations: &[Operation], causality: &dyn Caus
 /// the interim has to be found in the key's history.
 pub fn extend(policy: &PolicyRow, before: &Outcome, new: Operation) -> Option<Outcome> {
     let contested = matches!(before.accord, Accord::Contested(_));
-    let y = Side::new(policy, &new, 0);
+    let mut y = Side::new(policy, &new, 0);
     let sides = before.candidates.iter().map(|x| Side::new(policy, x, 0));
-    let mut left: Vec<Side<'_>> = sides
-        .filter(|x| !entitled(policy, &y, x, contested))
-        .collect();
+    let mut left: Vec<Side<'_>> = sides.collect();
+    let open = before.accord.is_open() && !left.is_empty();
+    if !open && out_of_place(&y, &left) {
+        y.confirmed = false;
+    }
+    left.retain(|x| !entitled(policy, &y, x, contested));
     // A plain value on top of a contest leaves the common past as it was, and so the interim.
     let same_past = contested && left.len() == before.candidates.len();
     let missing = std::cell::Cell::new(false);
@@ -163,6 +172,15 @@ impl<'a> Side<'a> {
         &self.operation.cell
     }
 
+    /// The operation as a candidate: without authority if it had none in its place.
+    fn candidate(&self) -> Operation {
+        let mut candidate = self.operation.clone();
+        if !self.confirmed && candidate.confirmed() {
+            candidate.standing = Standing::default();
+        }
+        candidate
+    }
+
     fn same_value(&self, other: &Self) -> bool {
         self.cell().same_value(other.cell())
     }
@@ -186,6 +204,31 @@ fn entitled(policy: &PolicyRow, y: &Side<'_>, x: &Side<'_>, contested: bool) -> 
         PolicyRow::Lattice(lattice) => rises(lattice, y, x, reviewed),
         _ => true,
     }
+}
+
+/// Whether a review of what was not in question takes more than a reviewer may: whoever is no
+/// clinician may only say again what stood there, as where a stop stands beside a new dose.
+fn out_of_place(y: &Side<'_>, there: &[Side<'_>]) -> bool {
+    matches!(y.cell(), Cell::Review(_))
+        && !y.operation.standing.clinical
+        && (there.is_empty() || !trusted(there).iter().all(|x| x.same_value(y)))
+}
+
+/// Whether candidates leave a question to people.
+fn in_question(policy: &PolicyRow, there: &[Side<'_>]) -> bool {
+    if there.is_empty() {
+        return false;
+    }
+    match verdict(policy, &trusted(there)) {
+        Verdict::Settled(shown) => decides(policy) && doubted(there, shown),
+        _ => decides(policy),
+    }
+}
+
+/// Whether someone without authority says otherwise than what is shown.
+fn doubted(candidates: &[Side<'_>], shown: Option<&Cell>) -> bool {
+    let differs = |c: &Side<'_>| shown.is_none_or(|shown| !c.cell().same_value(shown));
+    candidates.iter().any(|c| !c.confirmed && differs(c))
 }
 
 /// Whether the policy leaves questions to people.
@@ -229,6 +272,10 @@ impl<'a> History<'a> {
                 continue;
             }
             let there = this.candidates(&this.seen_by(&y));
+            if out_of_place(&y, &there) && !in_question(policy, &there) {
+                this.sides[y.at].confirmed = false;
+                continue;
+            }
             let contested = decides(policy) && verdict(policy, &trusted(&there)).is_contested();
             for x in there.iter().filter(|x| entitled(policy, &y, x, contested)) {
                 this.covered_by[x.at].push(y.at);
@@ -345,14 +392,9 @@ fn settle(
             interim::pick(interim, (order, by), &sides, last_agreed)
         }
     };
-    let differs = |c: &Side<'_>| {
-        shown
-            .as_ref()
-            .is_none_or(|shown| !c.cell().same_value(shown))
-    };
     let accord = if contested {
         Accord::Contested(diverged(&trusted))
-    } else if decides(policy) && candidates.iter().any(|c| !c.confirmed && differs(c)) {
+    } else if decides(policy) && doubted(&candidates, shown.as_ref()) {
         Accord::Unconfirmed(diverged(&candidates))
     } else {
         Accord::Settled
@@ -362,7 +404,7 @@ fn settle(
             .map(|cell| cell.standing().clone())
             .filter(|cell| matches!(cell, Cell::Put { .. })),
         accord,
-        candidates: candidates.iter().map(|c| c.operation.clone()).collect(),
+        candidates: candidates.iter().map(Side::candidate).collect(),
     }
 }
 

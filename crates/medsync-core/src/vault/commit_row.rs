@@ -144,6 +144,12 @@ impl CommitRow {
         self.leaves.iter().any(item)
     }
 
+    /// Whether no entry was withheld.
+    pub(crate) fn is_whole(&self) -> bool {
+        let withheld = |leaf: &LeafRow| matches!(leaf, LeafRow::Withheld(_));
+        !self.leaves.iter().any(withheld)
+    }
+
     /// Whether nothing else is.
     pub(crate) fn only_items(&self) -> bool {
         let item = |leaf: &LeafRow| matches!(leaf, LeafRow::Item(_));

@@ -124,7 +124,7 @@ impl Core {
     /// What a chain's author may do at a place of it, as far as certificates were delivered.
     pub(crate) fn standing(&self, chain: &ChainId, seq: u64) -> Standing {
         let roles = self.membership.role_of(chain, seq);
-        let clinical = [Role::Clinician, Role::Pharmacist, Role::Reviewer];
+        let clinical = [Role::Clinician, Role::Pharmacist];
         Standing {
             clinical: clinical.into_iter().any(|role| roles.has(role)),
             reviewer: roles.has(Role::Reviewer),

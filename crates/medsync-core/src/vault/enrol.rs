@@ -2,26 +2,23 @@
 
 use crate::crypto::Words;
 use crate::error::{Error, Result};
-use crate::ids::{AuthorKey, ChainId, DeviceKey, ReplicaId};
+use crate::ids::{DeviceKey, ReplicaId};
 use crate::ledger::certificate::{Certificate, Role, Subject, Terms, authority_key};
 use crate::ledger::commit::Intent;
 use crate::ledger::enrol::{Grant, Request};
 use crate::ledger::entry::ItemKind;
-use crate::ledger::membership::{Carrier, Device, MemberItem, Warning};
+use crate::ledger::membership::{Device, Warning};
 use crate::ledger::revocation::{Revocation, RevocationTerms};
 use crate::model::pack::{Lane, PolicyPack};
-use crate::time::Timestamp;
 use crate::vault::Vault;
-use crate::vault::core::{Core, Meta, Work, WorkspaceMeta, pack_row, unpack_row};
-use crate::vault::open::set_meta;
+use crate::vault::core::{Core, Meta, Work, WorkspaceMeta};
+use crate::vault::granted;
+use crate::vault::open::{set_meta, take_items};
 use crate::vault::people::certify;
 use crate::vault::rows::{self, Rows};
 use crate::vault::write::{OwnCommit, Signer};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// A certificate or revocation that came with a grant, ahead of the ledger: kind, bytes, carrier.
-type Granted = (u8, Vec<u8>, AuthorKey, ReplicaId, u64, i64);
 
 impl Vault {
     /// The request of a vault that belongs to no workspace yet. The same each time it is asked.
@@ -162,21 +159,6 @@ impl Vault {
         let request = Request::from_text(&String::from_utf8_lossy(&text))?;
         let current = self.core.meta.workspace.as_ref().map(|w| w.id);
         let grant = Grant::open(grant, &request, current.as_ref())?;
-        let items: Vec<Granted> = grant
-            .membership
-            .items()
-            .map(|(item, c)| {
-                let bytes = item.bytes().to_vec();
-                (
-                    item.kind().0,
-                    bytes,
-                    c.chain.author,
-                    c.chain.replica,
-                    c.seq,
-                    c.hlc.0,
-                )
-            })
-            .collect();
         let workspace = WorkspaceMeta {
             id: *grant.membership.workspace(),
             name: grant.workspace_name.clone(),
@@ -190,7 +172,7 @@ impl Vault {
                     ..(*work.core.meta).clone()
                 },
             );
-            work.txn.put(rows::meta("grant"), pack_row(&items));
+            granted::put(work, grant.membership.items());
             let known: Vec<_> = work
                 .core
                 .membership
@@ -200,7 +182,7 @@ impl Vault {
             let mut membership = grant.membership;
             membership.extend(known);
             work.core.membership = Arc::new(membership);
-            Ok(())
+            take_items(work)
         })
     }
 
@@ -282,29 +264,6 @@ pub(crate) fn revoke(
     };
     let revocation = Revocation::issue(&signer.key, &terms)?;
     commit.item(ItemKind::REVOCATION, revocation.bytes())
-}
-
-/// What came with the grant, until the ledger has it too.
-pub(crate) fn load_granted(rows: &dyn Rows) -> Result<Vec<(MemberItem, Carrier)>> {
-    let Some(row) = rows.get(&rows::meta("grant"))? else {
-        return Ok(Vec::new());
-    };
-    let items: Vec<Granted> = unpack_row(&row)?;
-    let mut out = Vec::with_capacity(items.len());
-    for (kind, bytes, author, replica, seq, hlc) in items {
-        if let Some(item) = MemberItem::parse(ItemKind(kind), &bytes)? {
-            let chain = ChainId { author, replica };
-            out.push((
-                item,
-                Carrier {
-                    hlc: Timestamp(hlc),
-                    chain,
-                    seq,
-                },
-            ));
-        }
-    }
-    Ok(out)
 }
 
 impl Core {

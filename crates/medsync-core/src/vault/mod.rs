@@ -13,6 +13,7 @@ mod enrol;
 pub mod exchange;
 pub mod finding;
 mod fold;
+mod granted;
 mod import;
 pub mod index;
 mod leaves;

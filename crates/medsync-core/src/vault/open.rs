@@ -22,6 +22,7 @@ use crate::vault::Vault;
 use crate::vault::core::{
     Chain, Core, Counts, Meta, Work, WorkspaceMeta, load_commit, pack_row, unpack_row,
 };
+use crate::vault::granted;
 use crate::vault::people::{self, Seal};
 use crate::vault::rejudge;
 use crate::vault::rows::{self, Rows, kind};
@@ -390,11 +391,15 @@ pub(crate) fn take_items(work: &mut Work) -> Result<()> {
         work.txn
             .put(rows::in_chain(kind::ITEM, chain, seq), Vec::new());
     }
-    if found.is_empty() && !packs {
+    let granted = granted::forget_arrived(work)?;
+    if found.is_empty() && !packs && granted.is_none() {
         return Ok(());
     }
     let before = Arc::clone(&work.core.membership);
-    Arc::make_mut(&mut work.core.membership).extend(found);
+    match granted {
+        Some(membership) => work.core.membership = Arc::new(membership),
+        None => Arc::make_mut(&mut work.core.membership).extend(found),
+    }
     let pack = active_pack(work, &work.core)?;
     if pack.hash() == work.core.pack.hash() {
         rejudge::after_membership(work, &before)
@@ -497,12 +502,21 @@ fn load_core(store: &Store) -> Result<Core> {
         membership: Arc::new(Membership::new(authority)),
         pack: given_pack(&rows)?,
     };
-    let mut items = crate::vault::enrol::load_granted(&rows)?;
+    let mut items = granted::load(&rows)?;
+    items.extend(ledger_items(&rows)?);
+    Arc::make_mut(&mut core.membership).extend(items);
+    core.pack = active_pack(&rows, &core)?;
+    Ok(core)
+}
+
+/// Certificates and revocations of the ledger, with the commits that brought them.
+pub(crate) fn ledger_items(rows: &dyn Rows) -> Result<Vec<(MemberItem, Carrier)>> {
+    let mut items = Vec::new();
     for (key, _) in rows.all(&[kind::ITEM])? {
         let Some((chain, seq)) = rows::place(&key) else {
             continue;
         };
-        let Some(row) = load_commit(&rows, chain, seq)? else {
+        let Some(row) = load_commit(rows, chain, seq)? else {
             continue;
         };
         let carrier = carrier(&row.header()?);
@@ -514,7 +528,5 @@ fn load_core(store: &Store) -> Result<Core> {
             }
         }
     }
-    Arc::make_mut(&mut core.membership).extend(items);
-    core.pack = active_pack(&rows, &core)?;
-    Ok(core)
+    Ok(items)
 }

@@ -1,5 +1,6 @@
 //! Deciding what only a person may decide.
 
+use crate::doc::shown::Why;
 use crate::error::{Error, Result};
 use crate::ids::CommitId;
 use crate::ledger::certificate::Role;
@@ -30,7 +31,8 @@ impl Vault {
     ///
     /// # Errors
     /// [`Error::ReviewOutdated`] if a candidate arrived since, [`Error::Refused`] without the role
-    /// reviewer or where the decision would revive a final status.
+    /// reviewer, where the decision would revive a final status, or where a reviewer who is no
+    /// clinician would change a status that stands alone.
     pub fn resolve(
         &mut self,
         question: Question,
@@ -45,12 +47,14 @@ impl Vault {
             });
         }
         let because = because.to_owned();
+        let clinical = [Role::Clinician, Role::Pharmacist];
+        let clinical = clinical.into_iter().any(|role| self.require(role).is_ok());
         self.authored(|work, signer| {
             let loaded = load_record(work, &question.record)?;
             let (state, _) = loaded.ok_or(Error::NotFound("record"))?;
             let key: Box<str> = question.field.clone().into();
             let rules = std::sync::Arc::clone(work.core.rules(&question.record));
-            let open = state.contests(&rules).into_iter().any(|c| c.key == key);
+            let open = state.contests(&rules).into_iter().find(|c| c.key == key);
             let now = state.keys.get(&key).map(|k| &k.outcome);
             let Some(outcome) = now else {
                 return Err(Error::Refused {
@@ -60,7 +64,10 @@ impl Vault {
             };
             let mut settles: Vec<OpId> = outcome.candidates.iter().map(|c| c.id).collect();
             let seen: Vec<OpId> = question.candidates.iter().map(|c| c.op).collect();
-            if !open || settles.iter().any(|op| !seen.contains(op)) || settles.len() != seen.len() {
+            if open.is_none()
+                || settles.iter().any(|op| !seen.contains(op))
+                || settles.len() != seen.len()
+            {
                 return Err(Error::ReviewOutdated);
             }
             let stands = match decision {
@@ -78,6 +85,15 @@ impl Vault {
                 return Err(Error::Refused {
                     what: "a final status cannot be revived by a decision",
                     hint: "keep the final status and write a new request with priorPrescription",
+                });
+            }
+            // Nobody contests the status itself, so a reviewer's say does not reach further.
+            let beside = open.is_some_and(|c| c.why == Why::StoppedBesideChange);
+            let keeps = |c: &policy::Operation| c.cell.standing().same_value(&stands);
+            if beside && !clinical && !outcome.candidates.iter().all(keeps) {
+                return Err(Error::Refused {
+                    what: "only a clinician or pharmacist changes a status that nobody contests",
+                    hint: "keep it, or have somebody clinical decide",
                 });
             }
             settles.sort_unstable();

@@ -102,7 +102,7 @@ impl Vault {
             work.core.counts.records = 0;
             let authority = *work.core.membership.authority();
             let mut membership = Membership::new(authority);
-            membership.extend(crate::vault::enrol::load_granted(work)?);
+            membership.extend(crate::vault::granted::load(work)?);
             work.core.membership = Arc::new(membership);
             let mut all = Vec::new();
             work.scan(&[kind::COMMIT], &[kind::COMMIT], &mut |key, row| {

@@ -213,12 +213,13 @@ proptest! {
             let mut stopped = false;
             for (n, state) in replica.past.iter().enumerate().skip(1) {
                 let new = &replica.held[n - 1];
+                let at = |state: &RecordState| state.position(&new.id).expect("delivered");
                 for op in &new.change.ops {
                     let terminal = policy::code(&op.cell).is_some_and(|c| lattice.is_terminal(&c));
-                    let may = match &op.cell {
-                        Cell::Review(_) => new.standing.reviewer,
-                        _ => new.standing.clinical,
-                    };
+                    // What was delivered last is a candidate, with the authority it had there.
+                    let may = state.keys.get(&op.key).is_some_and(|k| {
+                        k.outcome.candidates.iter().any(|c| c.change == at(state) && c.confirmed())
+                    });
                     stopped |= &*op.key == "status" && terminal && may;
                 }
                 let shown = state.keys.get("status").and_then(|k| k.outcome.shown.as_ref());
@@ -260,6 +261,10 @@ proptest! {
             if !outcome.candidates.iter().any(Operation::confirmed) {
                 continue;
             }
+            // Whoever may only decide may decide between these two kinds of candidates as well.
+            if all.iter().any(|o| o.standing.reviewer && !o.standing.clinical) {
+                continue;
+            }
             let sure: Vec<Operation> = all.iter().filter(|o| o.confirmed()).cloned().collect();
             let alone = policy::decide(policy, &sure, &causality);
             prop_assert_eq!(&alone.shown, &outcome.shown, "{}", key);
@@ -267,6 +272,40 @@ proptest! {
                 o.iter().filter(|c| c.confirmed()).map(|c| c.id).collect()
             };
             prop_assert_eq!(left(&alone.candidates), left(&outcome.candidates));
+        }
+    }
+
+    #[test]
+    fn a_reviewer_who_is_no_clinician_changes_nothing_but_what_was_in_question(
+        script in scripts(2..=4, 28)
+    ) {
+        let world = script.run();
+        let state = replay(&world.all);
+        let causality = Views::new(&world, &state);
+        for (key, all) in operations(&world, &state) {
+            let policy = world.rules.policy(field_of_key(&key));
+            for y in all.iter().filter(|o| o.standing.reviewer && !o.standing.clinical) {
+                let mut seen: Vec<Operation> = all.iter()
+                    .filter(|x| causality.saw(y.change, x.change)).cloned().collect();
+                let before = policy::decide(policy, &seen, &causality);
+                seen.push(y.clone());
+                let after = policy::decide(policy, &seen, &causality);
+                let review = matches!(y.cell, Cell::Review(_));
+                if before.accord != Accord::Settled && review {
+                    continue;
+                }
+                if before.candidates.iter().any(Operation::confirmed) {
+                    let same = match (&before.shown, &after.shown) {
+                        (Some(a), Some(b)) => a.same_value(b),
+                        (a, b) => a == b,
+                    };
+                    prop_assert!(same, "{}", key);
+                }
+                // Nothing with authority gives way to it but what says the same.
+                let gone = |x: &&Operation| x.confirmed() && !after.candidates.iter().any(|c| c.id == x.id);
+                let same = |x: &Operation| x.cell.same_value(&y.cell);
+                prop_assert!(before.candidates.iter().filter(gone).all(same), "{}", key);
+            }
         }
     }
 

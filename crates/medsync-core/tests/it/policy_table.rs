@@ -1,11 +1,11 @@
 //! The policy table of the design and the paragraphs on status lattices, row by row.
 
 use crate::table::{
-    Clinician, Decide, Gone, Is, Nobody, Op, Put, Reviewer, View, What, id, lattice, operations,
-    put, set, shows,
+    Clinician, Decide, Decider, Gone, Is, Nobody, Op, Put, Reviewer, View, What, escalate, id, is,
+    lattice, operations, outcome, put, set, shows,
 };
 use medsync_core::model::cell::Cell;
-use medsync_core::model::pack::{PolicyRow, Reopen};
+use medsync_core::model::pack::{Interim, PolicyRow, Reopen};
 use medsync_core::model::policy::{Accord, Outcome, stands_beside, without_effect};
 use medsync_core::time::Timestamp;
 
@@ -265,6 +265,63 @@ fn what_is_final_stays_and_what_is_not_is_reopened_by_those_who_saw_it() {
     ];
     shows(never, &error, Some("entered-in-error"), Is::Settled);
     shows(by_seen, &error, Some("active"), Is::Settled);
+}
+
+#[test]
+fn a_reviewer_who_is_no_clinician_decides_only_what_was_in_question() {
+    let p = &escalate(Interim::Unknown, &[]);
+    let agreed = || Op(Clinician, 1, Put("a"), &[]);
+    let o = shows(
+        p,
+        &[agreed(), Op(Decider, 2, Decide(&[0], "b"), &[0])],
+        Some("a"),
+        Is::Unconfirmed,
+    );
+    assert!(o.candidates[0].confirmed() && !o.candidates[1].confirmed());
+    // Somebody clinical settles it after all.
+    let settled = [
+        agreed(),
+        Op(Decider, 2, Decide(&[0], "b"), &[0]),
+        Op(Reviewer, 3, Decide(&[0, 1], "b"), &[0, 1]),
+    ];
+    shows(p, &settled, Some("b"), Is::Settled);
+    // What people contest, or somebody without authority says, is theirs to decide.
+    for (who, interim) in [(Clinician, Is::Contested), (Nobody, Is::Unconfirmed)] {
+        let open = || vec![agreed(), Op(who, 2, Put("b"), &[])];
+        assert_eq!(is(&outcome(p, &open())), interim);
+        let mut decided = open();
+        decided.push(Op(Decider, 3, Decide(&[0, 1], "b"), &[0, 1]));
+        shows(p, &decided, Some("b"), Is::Settled);
+    }
+    // To say again what stands changes nothing, and is allowed.
+    let o = shows(
+        p,
+        &[agreed(), Op(Decider, 2, Decide(&[0], "a"), &[0])],
+        Some("a"),
+        Is::Settled,
+    );
+    assert_eq!(o.candidates.len(), 1);
+    // Out of nothing comes nothing, and a plain value of theirs stands for itself.
+    let alone = shows(
+        p,
+        &[Op(Decider, 1, Decide(&[], "b"), &[])],
+        Some("b"),
+        Is::Settled,
+    );
+    assert!(!alone.candidates[0].confirmed());
+    for p in [
+        p,
+        &lattice(Reopen::BySeen),
+        &PolicyRow::Lww,
+        &set(true, true),
+    ] {
+        let plain = Op(Decider, 9, Put("stopped"), &[0]);
+        let o = outcome(p, &[Op(Clinician, 1, Put("active"), &[]), plain]);
+        assert_eq!(o.shown, Some(put("active")));
+        let review = Op(Decider, 9, Decide(&[0], "stopped"), &[0]);
+        let o = outcome(p, &[Op(Clinician, 1, Put("active"), &[]), review]);
+        assert_eq!(o.shown, Some(put("active")));
+    }
 }
 
 #[test]

@@ -21,6 +21,8 @@ pub(crate) struct Op(
 pub(crate) enum Who {
     Clinician,
     Reviewer,
+    /// A reviewer who is no clinician.
+    Decider,
     Nobody,
 }
 
@@ -31,7 +33,7 @@ pub(crate) enum What {
 }
 
 pub(crate) use What::{Decide, Gone, Put};
-pub(crate) use Who::{Clinician, Nobody, Reviewer};
+pub(crate) use Who::{Clinician, Decider, Nobody, Reviewer};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Is {
@@ -82,8 +84,8 @@ pub(crate) fn operations(ops: &[Op]) -> (Vec<Operation>, View) {
         cell: cell(what),
         hlc: Timestamp(*hlc),
         standing: Standing {
-            clinical: *who != Nobody,
-            reviewer: *who == Reviewer,
+            clinical: matches!(who, Clinician | Reviewer),
+            reviewer: matches!(who, Reviewer | Decider),
         },
     };
     (ops.iter().enumerate().map(operation).collect(), View(seen))

@@ -8,11 +8,14 @@ use crate::crypto::key::Secret;
 use crate::crypto::sign::SigningKey;
 use crate::crypto::{Kdf, Suite};
 use crate::env::SystemEnv;
-use crate::ids::{DeviceKey, RecordId};
-use crate::ledger::certificate::Role;
+use crate::ids::{AuthorKey, DeviceKey, RecordId};
+use crate::ledger::certificate::{Certificate, Role, Subject, Terms};
+use crate::ledger::enrol::{Grant, Request};
+use crate::ledger::membership::MemberItem;
 use crate::model::json::Json;
 use crate::model::pack::PolicyPack;
 use crate::vault::core::DataKey;
+use crate::vault::rows;
 use crate::vault::{ExchangeReport, NewVault, Vault};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -132,4 +135,62 @@ fn marks_of_another_device_or_a_stranger_suppress_nothing() {
             .iter()
             .any(|p| p.file.ends_with("marks.age"))
     );
+}
+
+#[test]
+fn what_a_grant_claims_of_a_commit_counts_until_the_commit_is_here() {
+    let home = tempfile::tempdir().expect("a folder");
+    let (mut ours, _, stick) = two(home.path());
+    let new = NewVault {
+        passphrase: "correct horse",
+        suite: Suite::default(),
+        kdf: Kdf::for_tests(),
+        person: "Binh",
+        device: "laptop",
+    };
+    let pack = PolicyPack::from_json(PACK.as_bytes()).expect("a pack");
+    let newcomer = Vault::create_alone(&home.path().join("c"), SystemEnv::shared(), &new, &pack);
+    let mut newcomer = newcomer.expect("a vault").vault;
+    let request = newcomer.request().expect("a request");
+    ours.admit(&request, &[Role::Clinician]).expect("admits");
+    // The admin claims that the commit before brought a certificate, which it never did.
+    let friend = SigningKey::generate(&SystemEnv);
+    let admin = &ours.signer.as_ref().expect("unlocked").key;
+    let workspace = ours.workspace().expect("a workspace").0;
+    let carrier = ours
+        .core
+        .membership
+        .items()
+        .map(|(_, c)| *c)
+        .last()
+        .expect("one");
+    let subject = Subject::Person(AuthorKey(friend.public()));
+    let terms = Terms::new(workspace, subject, "Friend", [Role::Admin], carrier.hlc);
+    let forged = MemberItem::Certificate(Certificate::issue(admin, &terms).expect("issues"));
+    let mut claimed = (*ours.core.membership).clone();
+    claimed.extend([(forged, carrier)]);
+    let request = Request::from_text(&request).expect("a request");
+    let grant = Grant::answer(admin, &request, &claimed, "Ward").expect("a grant");
+    newcomer.join(&grant).expect("joins");
+    let knows = |v: &Vault| {
+        v.core
+            .membership
+            .people()
+            .any(|p| p.key.0 == friend.public())
+    };
+    assert!(knows(&newcomer) && !knows(&ours));
+    exchange(&mut ours, &stick);
+    assert!(exchange(&mut newcomer, &stick).received.commits > 0);
+    assert!(!knows(&newcomer));
+    assert_eq!(newcomer.core.membership, ours.core.membership);
+    let granted = newcomer
+        .store
+        .read()
+        .expect("reads")
+        .get(&rows::meta("grant"));
+    assert_eq!(granted.expect("reads"), None);
+    drop(newcomer);
+    let unlock = crate::store::Unlock::Passphrase("correct horse");
+    let again = Vault::open(&home.path().join("c"), SystemEnv::shared(), unlock).expect("opens");
+    assert_eq!(again.core.membership, ours.core.membership);
 }
