@@ -194,9 +194,15 @@ pub(super) fn play(home: &Path) -> PathBuf {
 fn people(ward: &mut Device) -> AuthorKey {
     let kdf = Kdf::for_tests();
     let vault = ward.vault();
-    let bram = vault.add_person("Bram", &[Role::Clinician], SECOND_PIN, kdf);
+    let bram = vault.add_person(
+        "Bram",
+        &[Role::Clinician],
+        SECOND_PIN,
+        Some(SECOND_PIN),
+        kdf,
+    );
     let bram = bram.expect("a person");
-    let eve = vault.add_person("Eve", &[Role::Reviewer], b"000000", kdf);
+    let eve = vault.add_person("Eve", &[Role::Reviewer], b"000000", None, kdf);
     eve.expect("a person");
     vault.reset_pin("Eve", SECOND_PIN, kdf).expect("a new PIN");
     bram
@@ -232,7 +238,9 @@ fn day_one(ward: &mut Device, bram: &AuthorKey) {
     ward.stale("Patient/p1", one, "gender", r#""other""#);
     ward.stale("Patient/p2", two, "gender", r#""male""#);
     let owner = ward.vault().owner();
-    ward.vault().unlock(&owner, None).expect("unlocks");
+    ward.vault()
+        .unlock(&owner, Some(SECOND_PIN))
+        .expect("unlocks");
     let open = ward.vault().escalations().expect("questions");
     let p2 = open.into_iter().find(|q| q.record == id("Patient/p2"));
     let p2 = p2.expect("a question");
