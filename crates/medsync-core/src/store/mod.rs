@@ -3,6 +3,7 @@
 //! The only module that names redb. Every commit is durable when it returns; a failed one stops the
 //! store, because what a failed sync left on the disk is anybody's guess.
 
+mod before;
 mod fail;
 #[cfg(any(test, feature = "testing"))]
 pub mod fault;

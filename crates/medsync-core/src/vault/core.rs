@@ -17,6 +17,7 @@ use crate::model::shape::ElementNamer;
 use crate::store::{ReadTxn, WriteTxn};
 use crate::time::{Clock, Timestamp};
 use crate::vault::commit_row::CommitRow;
+use crate::vault::epoch::Epoch;
 use crate::vault::rows::{self, Each, Rows, kind};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
@@ -94,6 +95,7 @@ pub(crate) struct Core {
     pub(crate) counts: Counts,
     pub(crate) membership: Arc<Membership>,
     pub(crate) pack: Arc<ActivePack>,
+    pub(crate) epoch: Epoch,
 }
 
 impl Core {
@@ -251,6 +253,8 @@ impl Work {
             rows::meta("clock"),
             self.core.clock.last().0.to_le_bytes().to_vec(),
         );
+        self.core.epoch.count += 1;
+        self.core.epoch.put(&mut self.txn);
         self.txn.commit()?;
         Ok(self.core)
     }
@@ -337,13 +341,23 @@ impl Rows for ReadTxn {
     }
 }
 
+impl Rows for WriteTxn {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        Self::get(self, key)
+    }
+
+    fn scan(&self, prefix: &[u8], from: &[u8], each: Each<'_>) -> Result<()> {
+        walk(self.range(from, &rows::after(prefix))?, each)
+    }
+}
+
 impl Rows for Work {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
         self.txn.get(key)
     }
 
     fn scan(&self, prefix: &[u8], from: &[u8], each: Each<'_>) -> Result<()> {
-        walk(self.txn.range(from, &rows::after(prefix))?, each)
+        self.txn.scan(prefix, from, each)
     }
 }
 

@@ -22,7 +22,9 @@ use crate::vault::Vault;
 use crate::vault::core::{
     Chain, Core, Counts, Meta, Work, WorkspaceMeta, load_commit, pack_row, unpack_row,
 };
+use crate::vault::epoch::Epoch;
 use crate::vault::granted;
+use crate::vault::migrate;
 use crate::vault::people::{self, Seal};
 use crate::vault::rejudge;
 use crate::vault::rows::{self, Rows, kind};
@@ -30,9 +32,6 @@ use crate::vault::write::{OwnCommit, Signer};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-
-/// Format of the rows that this engine writes.
-pub const FORMAT: u32 = 1;
 
 /// What a new vault needs.
 pub struct NewVault<'a> {
@@ -196,13 +195,15 @@ impl Vault {
     }
 
     fn open_store(store: Store, env: SharedEnv) -> Result<Self> {
-        let core = load_core(&store)?;
+        migrate::to_present(&store, &env)?;
+        let core = load_core(&store.read()?)?;
         let mut vault = Self {
             store,
             env,
             core,
             signer: None,
         };
+        vault.end_migration()?;
         let owner = vault.core.meta.owner;
         match vault.unlock(&owner, None) {
             Ok(()) | Err(Error::Locked(_)) => Ok(vault),
@@ -292,11 +293,12 @@ fn found(
         counts: Counts::default(),
         membership: Arc::new(Membership::new([0; 32])),
         pack: Arc::new(ActivePack::new(pack.clone())),
+        epoch: Epoch::first(&**env),
     };
     let mut work = Work::new(store.write()?, core, Arc::clone(env));
+    migrate::put_format(&mut work.txn);
     let mut put = |name, value: Vec<u8>| work.txn.put(rows::meta(name), value);
     put("pack", pack.to_bytes());
-    put("format", FORMAT.to_le_bytes().to_vec());
     let secrets = [&device.signing.seed()[..], device.recipient.expose()].concat();
     put("device", secrets);
     put("device-name", new.device.as_bytes().to_vec());
@@ -472,20 +474,12 @@ pub(crate) fn set_meta(work: &mut Work, meta: Meta) {
     work.core.meta = Arc::new(meta);
 }
 
-fn load_core(store: &Store) -> Result<Core> {
-    let rows = store.read()?;
+/// What the rows of the present format say of the vault as a whole.
+pub(crate) fn load_core(rows: &dyn Rows) -> Result<Core> {
     let get = |name| -> Result<Vec<u8>> {
         let missing = Error::integrity_at("the vault lacks a setting", name);
         rows.get(&rows::meta(name))?.ok_or(missing)
     };
-    let format = u32::from_le_bytes(get("format")?.try_into().unwrap_or_default());
-    if format > FORMAT {
-        return Err(Error::TooNew {
-            what: "the vault",
-            found: format,
-            known: FORMAT,
-        });
-    }
     let meta: Meta = unpack_row(&get("vault")?)?;
     let clock = i64::from_le_bytes(get("clock")?.try_into().unwrap_or_default());
     let chains = rows
@@ -500,12 +494,13 @@ fn load_core(store: &Store) -> Result<Core> {
         clock: Clock::resume(Timestamp(clock)),
         counts: unpack_row(&get("counts")?)?,
         membership: Arc::new(Membership::new(authority)),
-        pack: given_pack(&rows)?,
+        pack: given_pack(rows)?,
+        epoch: Epoch::load(rows)?,
     };
-    let mut items = granted::load(&rows)?;
-    items.extend(ledger_items(&rows)?);
+    let mut items = granted::load(rows)?;
+    items.extend(ledger_items(rows)?);
     Arc::make_mut(&mut core.membership).extend(items);
-    core.pack = active_pack(&rows, &core)?;
+    core.pack = active_pack(rows, &core)?;
     Ok(core)
 }
 

@@ -7,6 +7,7 @@ use crate::vault::Vault;
 use crate::vault::commit_row::CommitRow;
 use crate::vault::core::{Core, view_text};
 use crate::vault::finding::{Finding, findings, idle};
+use crate::vault::migrate::Migration;
 use crate::vault::query;
 use crate::vault::rows::{self, Rows, kind};
 
@@ -32,6 +33,9 @@ pub struct Status {
     pub questions: u64,
     /// Commits that wait for their author to seal them: who, and how many.
     pub unsealed: Vec<(AuthorKey, Option<Phi<String>>, u64)>,
+    /// The format this vault came from, where it did not verify afterwards: the file as it was is
+    /// kept beside it, and `medsync doctor` looks again.
+    pub migration_failed: Option<u32>,
     /// The pack in force: name, version, hash.
     pub pack: (String, u32, String),
     /// Equal wherever the same commits are held.
@@ -72,6 +76,7 @@ impl Vault {
             outbox: crate::vault::marks::outbox(&rows, &self.core)?,
             questions: count(kind::QUESTION)?,
             unsealed: unsealed.collect(),
+            migration_failed: Migration::load(&rows)?.filter(|m| m.failed).map(|m| m.from),
             pack: (
                 pack.pack().name.clone(),
                 pack.pack().version,

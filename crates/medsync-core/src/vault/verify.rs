@@ -9,7 +9,7 @@ use crate::ledger::membership::Membership;
 use crate::ledger::merkle;
 use crate::vault::Vault;
 use crate::vault::commit_row::CommitRow;
-use crate::vault::core::{Core, load_commit, load_data_key, load_record};
+use crate::vault::core::{Core, Work, load_commit, load_data_key, load_record};
 use crate::vault::deliver::{Received, settle};
 use crate::vault::open::take_items;
 use crate::vault::pending::retry;
@@ -68,7 +68,8 @@ impl Vault {
         self.verify_records(&mut report, &mut |n| progress(commits + n, total))?;
         if rebuild {
             let before = derived_digest(&self.store.read()?)?;
-            self.rebuild()?;
+            // One transaction: a cut leaves the old rows.
+            self.work(|work, _| self::rebuild(work))?;
             let after = derived_digest(&self.store.read()?)?;
             report.rebuilt_equal = Some(before == after);
         }
@@ -94,40 +95,37 @@ impl Vault {
             Ok(true)
         })
     }
+}
 
-    /// Makes every row that follows from the ledger again. One transaction: a cut leaves the old.
-    fn rebuild(&mut self) -> Result<()> {
-        self.work(|work, _| {
-            clear_derived(work)?;
-            work.core.counts.records = 0;
-            let authority = *work.core.membership.authority();
-            let mut membership = Membership::new(authority);
-            membership.extend(crate::vault::granted::load(work)?);
-            work.core.membership = Arc::new(membership);
-            let mut all = Vec::new();
-            work.scan(&[kind::COMMIT], &[kind::COMMIT], &mut |key, row| {
-                let (chain, seq) =
-                    rows::place(key).ok_or(Error::integrity("a commit has no place"))?;
-                let row = CommitRow::from_bytes(row)?;
-                let hlc = row.header()?.fields().hlc;
-                // Members and pack first, or records would be judged twice.
-                all.push((!row.only_items(), hlc, chain, seq));
-                Ok(true)
-            })?;
-            all.sort_unstable();
-            let mut received = Received::default();
-            let changes = all.partition_point(|(changes, ..)| !changes);
-            for (_, _, chain, seq) in &all[..changes] {
-                settle(work, *chain, *seq, &mut received)?;
-            }
-            take_items(work)?;
-            for (_, _, chain, seq) in &all[changes..] {
-                settle(work, *chain, *seq, &mut received)?;
-            }
-            retry(work, &mut received)?;
-            take_items(work)
-        })
+/// Makes every row that follows from the ledger again.
+pub(crate) fn rebuild(work: &mut Work) -> Result<()> {
+    clear_derived(work)?;
+    work.core.counts.records = 0;
+    let authority = *work.core.membership.authority();
+    let mut membership = Membership::new(authority);
+    membership.extend(crate::vault::granted::load(work)?);
+    work.core.membership = Arc::new(membership);
+    let mut all = Vec::new();
+    work.scan(&[kind::COMMIT], &[kind::COMMIT], &mut |key, row| {
+        let (chain, seq) = rows::place(key).ok_or(Error::integrity("a commit has no place"))?;
+        let row = CommitRow::from_bytes(row)?;
+        let hlc = row.header()?.fields().hlc;
+        // Members and pack first, or records would be judged twice.
+        all.push((!row.only_items(), hlc, chain, seq));
+        Ok(true)
+    })?;
+    all.sort_unstable();
+    let mut received = Received::default();
+    let changes = all.partition_point(|(changes, ..)| !changes);
+    for (_, _, chain, seq) in &all[..changes] {
+        settle(work, *chain, *seq, &mut received)?;
     }
+    take_items(work)?;
+    for (_, _, chain, seq) in &all[changes..] {
+        settle(work, *chain, *seq, &mut received)?;
+    }
+    retry(work, &mut received)?;
+    take_items(work)
 }
 
 fn verify_chain(

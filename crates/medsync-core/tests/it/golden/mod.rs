@@ -1,6 +1,7 @@
 //! A vault of every format there ever was opens, shows what it showed, and goes on.
 
 mod make;
+mod migrate;
 
 use medsync_core::env::SystemEnv;
 use medsync_core::ids::RecordId;
