@@ -15,7 +15,7 @@ impl Store {
     /// Keeps a copy of the data file as it stands, under the name of its format; durable when it
     /// returns. A store without files keeps none. Nothing may be written meanwhile.
     pub fn keep_before(&self, format: u32) -> Result<()> {
-        let Some(home) = &self.home else {
+        let Some(home) = &self.engine.home else {
             return Ok(());
         };
         const WHAT: &str = "keeping a copy of the vault's data file; it needs as much room again";
@@ -36,7 +36,7 @@ impl Store {
 
     /// The formats of which a copy is kept.
     pub fn befores(&self) -> Result<Vec<u32>> {
-        let Some(home) = &self.home else {
+        let Some(home) = &self.engine.home else {
             return Ok(Vec::new());
         };
         befores(home)
@@ -44,7 +44,7 @@ impl Store {
 
     /// Removes the copies of older formats.
     pub fn drop_befores(&self) -> Result<()> {
-        let Some(home) = &self.home else {
+        let Some(home) = &self.engine.home else {
             return Ok(());
         };
         for format in befores(home)? {

@@ -4,10 +4,13 @@
 //! store, because what a failed sync left on the disk is anybody's guess.
 
 mod before;
+mod engine;
 mod fail;
 #[cfg(any(test, feature = "testing"))]
 pub mod fault;
 mod file;
+mod journal;
+mod overlay;
 mod page_cipher;
 #[cfg(test)]
 mod tests;
@@ -15,21 +18,22 @@ mod txn;
 
 pub use file::{DATA_FILE, KEY_FILE, LOCK_FILE};
 pub use redb::StorageBackend;
-pub use txn::{Entries, ReadTxn, WriteTxn};
+pub use txn::{Entries, ReadTxn, Staged, WriteTxn};
 
 use crate::crypto::keyfile::{KEY_FILE_MAX, KeyFile};
-use crate::crypto::{Kdf, RootKey, Suite, Words};
+use crate::crypto::{Kdf, RootKey, Secret, Suite, Words};
 use crate::env::SharedEnv;
 use crate::error::{Error, Result};
+use engine::Engine;
 use fail::{from_redb, stopped};
-use page_cipher::PageCipher;
+use journal::Journal;
+use page_cipher::{PageCipher, Pages};
 use redb::backends::FileBackend;
-use redb::{Database, Durability, ReadableDatabase as _, TableDefinition};
+use redb::{Database, Durability, TableDefinition};
 use std::fmt;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Everything is in one table: each table more costs 150 us a commit.
@@ -59,29 +63,41 @@ impl fmt::Debug for Unlock<'_> {
     }
 }
 
-/// Settings that change speed and memory, never the file.
+/// Settings that change speed and memory, never what a file says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tuning {
     /// Most memory for decrypted pages, in bytes.
     pub cache_bytes: usize,
+    /// Room for the journal in a new file, in bytes; a file keeps what it was made with. With none,
+    /// the file is of format 1.
+    pub journal_bytes: u32,
 }
 
 impl Default for Tuning {
     fn default() -> Self {
         Self {
             cache_bytes: 32 * 1024 * 1024,
+            journal_bytes: 4 * 1024 * 1024,
+        }
+    }
+}
+
+impl Tuning {
+    /// For tests and simulations, which have many vaults in memory.
+    #[cfg(any(test, feature = "testing"))]
+    pub const fn small() -> Self {
+        Self {
+            cache_bytes: 1024 * 1024,
+            journal_bytes: 128 * 1024,
         }
     }
 }
 
 /// An open vault file. Dropping it closes it; transactions that live on then fail.
 pub struct Store {
-    // First, so that it closes before the lock goes.
-    db: Database,
+    engine: Arc<Engine>,
     root: RootKey,
-    stopped: Arc<AtomicBool>,
     env: SharedEnv,
-    home: Option<Home>,
 }
 
 /// Where a store lives that is not in memory.
@@ -160,13 +176,18 @@ impl Store {
     ) -> Result<Self> {
         let backend = file_backend(file::open_data(dir)?)?;
         let key = keys.page_key(&root)?;
-        let cipher = PageCipher::open(backend, env.clone(), keys.suite(), &key, *keys.file_id())?;
+        let data = Data {
+            suite: keys.suite(),
+            key,
+            id: *keys.file_id(),
+        };
+        let (db, journal) = data.open(backend, &env, tuning)?;
         let home = Home {
             dir: dir.to_owned(),
             keys: Mutex::new(keys),
             _lock: lock,
         };
-        Self::finish(open_db(cipher, tuning)?, env, root, Some(home))
+        Self::finish(db, journal, env, root, Some(home))
     }
 
     /// A store over any backend, made if that is empty: for tests and simulations. It has no key
@@ -179,22 +200,21 @@ impl Store {
         suite: Suite,
         tuning: Tuning,
     ) -> Result<Self> {
-        let key = root.derive("medsync v1 page key of a test");
-        let id = [7; 16];
+        let data = Data {
+            suite,
+            key: root.derive("medsync v1 page key of a test"),
+            id: [7; 16],
+        };
         let empty = backend
             .len()
             .map_err(|e| Error::io("asking for a length", &e))?
             == 0;
-        let db = if empty {
-            let cipher = PageCipher::create(backend, env.clone(), suite, &key, id)?;
-            let db = open_db(cipher, tuning)?;
-            create_table(&db)?;
-            db
+        let (db, journal) = if empty {
+            data.create(backend, &env, tuning)?
         } else {
-            let cipher = PageCipher::open(backend, env.clone(), suite, &key, id)?;
-            open_db(cipher, tuning)?
+            data.open(backend, &env, tuning)?
         };
-        Self::finish(db, env, root, None)
+        Self::finish(db, journal, env, root, None)
     }
 
     /// A store in memory, for tests and simulations.
@@ -202,60 +222,46 @@ impl Store {
     pub fn in_memory(env: SharedEnv) -> Result<Self> {
         let root = RootKey::random(&*env);
         let backend = redb::backends::InMemoryBackend::new();
-        Self::open_on(backend, env, root, Suite::default(), Tuning::default())
+        Self::open_on(backend, env, root, Suite::default(), Tuning::small())
     }
 
-    fn finish(db: Database, env: SharedEnv, root: RootKey, home: Option<Home>) -> Result<Self> {
-        let store = Self {
-            db,
-            root,
-            stopped: Arc::default(),
-            env,
-            home,
-        };
+    fn finish(
+        db: Database,
+        journal: Option<Journal>,
+        env: SharedEnv,
+        root: RootKey,
+        home: Option<Home>,
+    ) -> Result<Self> {
+        let engine = Engine::new(db, journal, Arc::clone(&env), home)?;
+        let store = Self { engine, root, env };
         // The table is missing in files that are whole but not ours.
         drop(store.read()?);
         Ok(store)
     }
 
-    /// A view of the last commit, which later ones do not change.
+    /// A view of the last durable commit, which later ones do not change.
     pub fn read(&self) -> Result<ReadTxn> {
-        self.check()?;
-        let txn = self
-            .db
-            .begin_read()
-            .map_err(|e| from_redb("starting to read", e))?;
-        let table = txn
-            .open_table(TABLE)
-            .map_err(|e| from_redb("starting to read", e))?;
-        Ok(ReadTxn::new(table))
+        self.engine.read()
     }
 
     /// The one transaction that may write; waits for another one to end. Dropping it forgets it.
     pub fn write(&self) -> Result<WriteTxn> {
-        self.check()?;
-        let mut txn = self
-            .db
-            .begin_write()
-            .map_err(|e| from_redb("starting to write", e))?;
+        self.engine.check()?;
+        let gate = self.engine.enter();
         // Another thread may have failed while this one waited.
-        self.check()?;
-        make_strict(&mut txn)?;
-        let base = self.read()?;
-        Ok(WriteTxn::new(txn, base, self.stopped.clone()))
+        let base = self.engine.read_staged()?;
+        Ok(WriteTxn::new(Arc::clone(&self.engine), gate, base))
+    }
+
+    /// Returns when everything that was staged so far is durable.
+    pub fn settle_all(&self) -> Result<()> {
+        self.engine.settle_all()
     }
 
     /// Stops the store: nothing is read or written any more until it is opened again. For a caller
     /// that found an invariant broken.
     pub fn stop(&self) {
-        self.stopped.store(true, Ordering::Release);
-    }
-
-    fn check(&self) -> Result<()> {
-        if self.stopped.load(Ordering::Acquire) {
-            return Err(stopped(STOPPED));
-        }
-        Ok(())
+        self.engine.stop();
     }
 
     /// The vault's root key, from which other keys are derived.
@@ -265,7 +271,7 @@ impl Store {
 
     /// The vault's id, if it has files.
     pub fn vault_id(&self) -> Option<[u8; 16]> {
-        let home = self.home.as_ref()?;
+        let home = self.engine.home.as_ref()?;
         let keys = home.keys.lock().unwrap_or_else(PoisonError::into_inner);
         Some(*keys.vault_id())
     }
@@ -283,7 +289,7 @@ impl Store {
 
     fn change_keys(&self, change: impl FnOnce(&mut KeyFile) -> Result<()>) -> Result<()> {
         const WHAT: Error = Error::invalid("a store without files has no passphrase");
-        let home = self.home.as_ref().ok_or(WHAT)?;
+        let home = self.engine.home.as_ref().ok_or(WHAT)?;
         let mut keys = home.keys.lock().unwrap_or_else(PoisonError::into_inner);
         let mut changed = keys.clone();
         change(&mut changed)?;
@@ -295,25 +301,23 @@ impl Store {
 
     /// Gives space that deleted entries took back to the system. Needs the store for itself.
     pub fn compact(&mut self) -> Result<()> {
-        self.check()?;
-        match self.db.compact() {
-            Ok(_) => Ok(()),
-            Err(redb::CompactionError::Storage(e)) => {
-                self.stop();
-                Err(from_redb("compacting", e))
-            }
-            Err(_) => Err(Error::invalid(
-                "compacting needs the vault for itself; end what reads it and try again",
-            )),
-        }
+        self.engine.check()?;
+        self.engine.compact()
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        // What was acknowledged is in the journal, whether or not this succeeds; but damage to the
+        // end of a journal looks like a commit that a power cut interrupted, so it is left empty.
+        self.engine.rest().ok();
+        self.engine.stop();
     }
 }
 
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Store")
-            .field("stopped", &self.stopped)
-            .finish_non_exhaustive()
+        f.debug_struct("Store").finish_non_exhaustive()
     }
 }
 
@@ -339,24 +343,73 @@ fn refuse_existing(dir: &Path) -> Result<()> {
 
 fn create_data(dir: &Path, env: &SharedEnv, keys: &KeyFile, root: &RootKey) -> Result<()> {
     let backend = file_backend(file::create_new(dir, DATA_FILE)?)?;
-    let key = keys.page_key(root)?;
-    let cipher = PageCipher::create(backend, env.clone(), keys.suite(), &key, *keys.file_id())?;
-    let db = open_db(cipher, Tuning::default())?;
-    create_table(&db)?;
+    let data = Data {
+        suite: keys.suite(),
+        key: keys.page_key(root)?,
+        id: *keys.file_id(),
+    };
+    let (db, _) = data.create(backend, env, Tuning::default())?;
     db.close()
         .map_err(|e| from_redb("creating the data file", e))
 }
 
-fn file_backend(file: File) -> Result<FileBackend> {
-    FileBackend::new(file).map_err(|e| from_redb("opening the data file", e))
+/// What a data file is sealed with.
+struct Data {
+    suite: Suite,
+    key: Secret<32>,
+    id: [u8; 16],
 }
 
-fn create_table(db: &Database) -> Result<()> {
-    const WHAT: &str = "creating the data file";
-    let mut txn = db.begin_write().map_err(|e| from_redb(WHAT, e))?;
-    make_strict(&mut txn)?;
-    drop(txn.open_table(TABLE).map_err(|e| from_redb(WHAT, e))?);
-    txn.commit().map_err(|e| from_redb(WHAT, e))
+impl Data {
+    /// Lays out an empty file. Whoever opens the journal gives it its id.
+    fn create(
+        &self,
+        backend: impl StorageBackend,
+        env: &SharedEnv,
+        tuning: Tuning,
+    ) -> Result<(Database, Option<Journal>)> {
+        const WHAT: &str = "creating the data file";
+        let (suite, room) = (self.suite, tuning.journal_bytes);
+        let cipher = PageCipher::create(backend, env.clone(), suite, &self.key, self.id, room)?;
+        let (db, journal) = self.open_cipher(cipher, env, tuning)?;
+        let mut txn = db.begin_write().map_err(|e| from_redb(WHAT, e))?;
+        make_strict(&mut txn)?;
+        drop(txn.open_table(TABLE).map_err(|e| from_redb(WHAT, e))?);
+        if journal.is_some() {
+            engine::new_journal_id(&txn, env)?;
+        }
+        txn.commit().map_err(|e| from_redb(WHAT, e))?;
+        Ok((db, journal))
+    }
+
+    fn open(
+        &self,
+        backend: impl StorageBackend,
+        env: &SharedEnv,
+        tuning: Tuning,
+    ) -> Result<(Database, Option<Journal>)> {
+        let cipher = PageCipher::open(backend, env.clone(), self.suite, &self.key, self.id)?;
+        self.open_cipher(cipher, env, tuning)
+    }
+
+    fn open_cipher<B: StorageBackend>(
+        &self,
+        cipher: PageCipher<B>,
+        env: &SharedEnv,
+        tuning: Tuning,
+    ) -> Result<(Database, Option<Journal>)> {
+        let cipher = Arc::new(cipher);
+        let db = open_db(Pages(Arc::clone(&cipher)), tuning)?;
+        let journal = cipher.has_journal().then(|| {
+            let env = Arc::clone(env);
+            Journal::new(cipher, env, self.suite, &self.key, self.id)
+        });
+        Ok((db, journal))
+    }
+}
+
+fn file_backend(file: File) -> Result<FileBackend> {
+    FileBackend::new(file).map_err(|e| from_redb("opening the data file", e))
 }
 
 /// With two phases a crash never leaves pages to be judged by their checksums: those are not keyed,
@@ -370,12 +423,12 @@ fn make_strict(txn: &mut redb::WriteTransaction) -> Result<()> {
 
 /// Opens with redb's checksum tree verified from its root: that root is in the newest header, so a
 /// page that was put back from an older state is found, though it decrypts.
-fn open_db<B: StorageBackend>(cipher: PageCipher<B>, tuning: Tuning) -> Result<Database> {
+fn open_db<B: StorageBackend>(pages: Pages<B>, tuning: Tuning) -> Result<Database> {
     let open = || {
         redb::Builder::new()
             .set_cache_size(tuning.cache_bytes)
             .set_check_integrity_on_open(true)
-            .create_with_backend(cipher)
+            .create_with_backend(pages)
     };
     // redb may panic over a file that contradicts itself (its documentation says so); our callers
     // are promised an error. Nothing that the closure touched is used afterwards.

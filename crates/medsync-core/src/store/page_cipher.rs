@@ -4,6 +4,7 @@
 //! preamble, clear   4096  magic, format, suite, file id
 //! header slot A     8192  sequence number | nonce | tag | block 0
 //! header slot B     8192  the same
+//! journal           as long as the preamble says; see [`super::journal`]
 //! block 1..         4136  block | nonce | tag
 //! ```
 //!
@@ -12,6 +13,7 @@
 //! is not known to be on the disk: whatever the power does to it, the other one still opens.
 
 use super::fail::from_io;
+use super::journal::Area;
 use crate::crypto::{NONCE_LEN, PageAead, Secret, Suite, TAG_LEN};
 use crate::env::SharedEnv;
 use crate::error::{Error, Result};
@@ -19,7 +21,7 @@ use redb::{BackendError, StorageBackend};
 use std::io::{self, ErrorKind};
 use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Plain bytes of a block: redb's page size.
 const BLOCK: usize = 4096;
@@ -27,13 +29,17 @@ const BLOCK: usize = 4096;
 const STRIDE: usize = BLOCK + NONCE_LEN + TAG_LEN;
 
 const MAGIC: &[u8; 8] = b"MEDSYNC\0";
-const FORMAT: u32 = 1;
+/// Without a journal.
+const FORMAT_1: u32 = 1;
+const FORMAT: u32 = 2;
+/// Most that a preamble may ask for: it is read and checked as a whole when a file is opened.
+const JOURNAL_MAX: u32 = 64 << 20;
 const PREAMBLE: usize = 4096;
 const SLOT_SPACE: u64 = 8192;
 /// What a header slot uses of its space.
 const SLOT: usize = 8 + NONCE_LEN + TAG_LEN + BLOCK;
-/// Where block 1 starts.
-const BASE: u64 = PREAMBLE as u64 + 2 * SLOT_SPACE;
+/// Where the journal starts, or block 1 in a file without one.
+const JOURNAL: u64 = PREAMBLE as u64 + 2 * SLOT_SPACE;
 
 const AAD_LEN: usize = 16 + 8 + 8 + 1;
 
@@ -56,28 +62,38 @@ pub(super) struct PageCipher<B: StorageBackend> {
     aead: PageAead,
     suite: Suite,
     file_id: [u8; 16],
+    journal_len: u32,
     head: Mutex<Head>,
     /// After a failed sync the system may have dropped the writes and say yes to the next one.
     sync_failed: AtomicBool,
 }
 
 impl<B: StorageBackend> PageCipher<B> {
-    /// Lays out an empty backend.
+    /// Lays out an empty backend, with a journal of that many bytes, rounded up to whole blocks.
     pub(super) fn create(
         inner: B,
         env: SharedEnv,
         suite: Suite,
         key: &Secret<32>,
         file_id: [u8; 16],
+        journal_len: u32,
     ) -> Result<Self> {
         const WHAT: &str = "creating the data file";
-        let cipher = Self::new(inner, env, suite, key, file_id);
+        let mut cipher = Self::new(inner, env, suite, key, file_id);
+        cipher.journal_len = journal_len.min(JOURNAL_MAX).next_multiple_of(BLOCK as u32);
         let io = |e: io::Error| from_io(WHAT, &e);
         if cipher.inner.len().map_err(io)? != 0 {
             return Err(Error::invalid("a new data file must be empty"));
         }
-        cipher.inner.set_len(BASE).map_err(io)?;
+        cipher.inner.set_len(cipher.base()).map_err(io)?;
         cipher.inner.write(0, &cipher.preamble()).map_err(io)?;
+        // Written rather than left a hole: a sync of the journal then has no space to find.
+        let zeros = [0; 16 * BLOCK];
+        for at in (0..cipher.journal_len).step_by(zeros.len()) {
+            let len = zeros.len().min((cipher.journal_len - at) as usize);
+            let at = JOURNAL + u64::from(at);
+            cipher.inner.write(at, &zeros[..len]).map_err(io)?;
+        }
         cipher.inner.sync_data().map_err(io)?;
         Ok(cipher)
     }
@@ -91,14 +107,18 @@ impl<B: StorageBackend> PageCipher<B> {
         file_id: [u8; 16],
     ) -> Result<Self> {
         const WHAT: &str = "reading the data file";
-        let cipher = Self::new(inner, env, suite, key, file_id);
+        let mut cipher = Self::new(inner, env, suite, key, file_id);
         let io = |e: io::Error| from_io(WHAT, &e);
-        if cipher.inner.len().map_err(io)? <= BASE {
+        let len = cipher.inner.len().map_err(io)?;
+        if len <= JOURNAL {
             return Err(Error::integrity("the data file is cut short"));
         }
         let mut preamble = [0; PREAMBLE];
         cipher.inner.read(0, &mut preamble).map_err(io)?;
-        cipher.check_preamble(&preamble)?;
+        cipher.take_preamble(&preamble)?;
+        if len <= cipher.base() {
+            return Err(Error::integrity("the data file is cut short"));
+        }
         for slot in 0..2 {
             cipher.read_slot(slot).map_err(io)?;
         }
@@ -124,21 +144,46 @@ impl<B: StorageBackend> PageCipher<B> {
             aead: PageAead::new(suite, key.expose()),
             suite,
             file_id,
+            journal_len: 0,
             head: Mutex::new(head),
             sync_failed: AtomicBool::new(false),
         }
     }
 
+    /// Whether the file has one.
+    pub(super) const fn has_journal(&self) -> bool {
+        self.journal_len > 0
+    }
+
+    /// Where block 1 starts.
+    fn base(&self) -> u64 {
+        JOURNAL + u64::from(self.journal_len)
+    }
+
+    fn block_at(&self, block: u64) -> io::Result<u64> {
+        let at = block
+            .checked_sub(1)
+            .and_then(|block| block.checked_mul(STRIDE as u64))
+            .and_then(|at| at.checked_add(self.base()));
+        at.ok_or_else(|| misuse("a block beyond any file"))
+    }
+
     fn preamble(&self) -> [u8; PREAMBLE] {
         let mut out = [0; PREAMBLE];
         out[..8].copy_from_slice(MAGIC);
-        out[8..12].copy_from_slice(&FORMAT.to_le_bytes());
+        let format = if self.journal_len == 0 {
+            FORMAT_1
+        } else {
+            FORMAT
+        };
+        out[8..12].copy_from_slice(&format.to_le_bytes());
         out[12] = self.suite.number();
         out[16..32].copy_from_slice(&self.file_id);
+        out[32..36].copy_from_slice(&self.journal_len.to_le_bytes());
         out
     }
 
-    fn check_preamble(&self, found: &[u8; PREAMBLE]) -> Result<()> {
+    fn take_preamble(&mut self, found: &[u8; PREAMBLE]) -> Result<()> {
         if !found.starts_with(MAGIC) {
             return Err(Error::integrity("this is not a medsync data file"));
         }
@@ -155,7 +200,12 @@ impl<B: StorageBackend> PageCipher<B> {
                 "the data file and the key file belong to different vaults",
             ));
         }
-        // Suite and reserved bytes: the key file says what they are.
+        let journal_len = u32::from_le_bytes([found[32], found[33], found[34], found[35]]);
+        if journal_len <= JOURNAL_MAX && journal_len.is_multiple_of(BLOCK as u32) {
+            self.journal_len = journal_len;
+        }
+        // Suite and reserved bytes: the key file says what they are. A length that was changed
+        // moves every block and the journal to places where nothing verifies.
         if *found != self.preamble() {
             return Err(Error::integrity("the data file's preamble was changed"));
         }
@@ -237,7 +287,7 @@ impl<B: StorageBackend> PageCipher<B> {
     /// Reads whole blocks, the first of which is not block 0.
     fn read_blocks(&self, first: u64, out: &mut [u8]) -> io::Result<()> {
         let mut raw = vec![0; out.len() / BLOCK * STRIDE];
-        self.inner.read(block_at(first)?, &mut raw)?;
+        self.inner.read(self.block_at(first)?, &mut raw)?;
         let blocks = out.chunks_exact_mut(BLOCK).zip(raw.chunks_exact(STRIDE));
         for (number, (out, raw)) in (first..).zip(blocks) {
             let (ciphertext, rest) = raw.split_at(BLOCK);
@@ -260,7 +310,7 @@ impl<B: StorageBackend> PageCipher<B> {
             self.env.fill(nonce);
             self.seal_block(number, 0, nonce, tag, block);
         }
-        self.inner.write(block_at(first)?, &raw)
+        self.inner.write(self.block_at(first)?, &raw)
     }
 
     fn check_sync(&self) -> io::Result<()> {
@@ -279,19 +329,88 @@ const fn slot_at(slot: u64) -> u64 {
     PREAMBLE as u64 + slot * SLOT_SPACE
 }
 
-fn block_at(block: u64) -> io::Result<u64> {
-    let at = block
-        .checked_sub(1)
-        .and_then(|block| block.checked_mul(STRIDE as u64))
-        .and_then(|at| at.checked_add(BASE));
-    at.ok_or_else(|| misuse("a block beyond any file"))
+impl<B: StorageBackend> Area for PageCipher<B> {
+    fn area_len(&self) -> u64 {
+        u64::from(self.journal_len)
+    }
+
+    fn area_read(&self, at: u64, out: &mut [u8]) -> io::Result<()> {
+        self.inner.read(JOURNAL + at, out)
+    }
+
+    fn area_write(&self, at: u64, data: &[u8]) -> io::Result<()> {
+        self.check_sync()?;
+        let end = at.checked_add(data.len() as u64);
+        if end.is_none_or(|end| end > u64::from(self.journal_len)) {
+            return Err(misuse("a write beyond the journal"));
+        }
+        self.inner.write(JOURNAL + at, data)
+    }
+
+    fn area_sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+}
+
+/// What redb writes to, while the journal has the same file.
+#[derive(Debug)]
+pub(super) struct Pages<B: StorageBackend>(pub(super) Arc<PageCipher<B>>);
+
+impl<B: StorageBackend> StorageBackend for Pages<B> {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write(offset, data)
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.0.close()
+    }
+
+    fn try_lock_range(&self, s: Bound<u64>, e: Bound<u64>) -> Locked<bool> {
+        self.0.try_lock_range(s, e)
+    }
+
+    fn try_lock_shared_range(&self, s: Bound<u64>, e: Bound<u64>) -> Locked<bool> {
+        self.0.try_lock_shared_range(s, e)
+    }
+
+    fn lock_range(&self, s: Bound<u64>, e: Bound<u64>) -> Locked<()> {
+        self.0.lock_range(s, e)
+    }
+
+    fn lock_shared_range(&self, s: Bound<u64>, e: Bound<u64>) -> Locked<()> {
+        self.0.lock_shared_range(s, e)
+    }
+
+    fn unlock_range(&self, s: Bound<u64>, e: Bound<u64>) -> Locked<()> {
+        self.0.unlock_range(s, e)
+    }
+
+    fn query_lock_range(&self, s: Bound<u64>, e: Bound<u64>) -> Locked<bool> {
+        self.0.query_lock_range(s, e)
+    }
 }
 
 impl<B: StorageBackend> StorageBackend for PageCipher<B> {
     fn len(&self) -> io::Result<u64> {
         let physical = self.inner.len()?;
         // A block that a crash cut short does not count: nothing committed is in it.
-        Ok(match physical.checked_sub(BASE) {
+        Ok(match physical.checked_sub(self.base()) {
             None | Some(0) => 0,
             Some(blocks) => (blocks / STRIDE as u64 + 1) * BLOCK as u64,
         })
@@ -329,7 +448,7 @@ impl<B: StorageBackend> StorageBackend for PageCipher<B> {
         if len == 0 || !len.is_multiple_of(BLOCK as u64) {
             return Err(misuse("a length that is not whole blocks"));
         }
-        self.inner.set_len(block_at(len / BLOCK as u64)?)
+        self.inner.set_len(self.block_at(len / BLOCK as u64)?)
     }
 
     fn sync_data(&self) -> io::Result<()> {

@@ -11,7 +11,7 @@ fn key() -> Secret<32> {
 
 fn make(disk: &SimDisk) -> Result<Sim> {
     let env = SeededEnv::shared(1);
-    Sim::create(disk.clone(), env, Suite::Xaes256Gcm, &key(), [2; 16])
+    Sim::create(disk.clone(), env, Suite::Xaes256Gcm, &key(), [2; 16], 8192)
 }
 
 fn open(disk: &SimDisk) -> Result<Sim> {
@@ -103,7 +103,7 @@ fn a_block_in_another_ones_place_does_not_verify() {
     let cipher = open(&disk).expect("opens");
     cipher.write(BLOCK as u64, &[7; 2 * BLOCK]).expect("writes");
     let mut image = disk.image();
-    let first = BASE as usize;
+    let first = cipher.base() as usize;
     image.copy_within(first..first + STRIDE, first + STRIDE);
     let cipher = open(&SimDisk::from_image(image)).expect("opens");
     let mut out = [0; BLOCK];
@@ -132,10 +132,10 @@ fn misuse_and_foreign_files_are_errors() {
     };
     assert!(matches!(with(0, b'x'), Err(Error::Integrity { .. })));
     assert!(matches!(
-        with(8, 2),
+        with(8, 3),
         Err(Error::TooNew {
-            found: 2,
-            known: 1,
+            found: 3,
+            known: 2,
             ..
         })
     ));

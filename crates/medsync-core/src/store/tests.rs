@@ -12,6 +12,12 @@ use std::process::Command;
 
 const KDF: Kdf = Kdf::for_tests();
 
+/// Room for some commits between two checkpoints.
+const TUNING: Tuning = Tuning {
+    cache_bytes: 1 << 20,
+    journal_bytes: 64 * 1024,
+};
+
 /// A canary: no file of a vault may hold it in clear.
 const CANARY: &[u8] = b"canary:penicillin-allergy";
 
@@ -284,14 +290,14 @@ fn open_image(image: Vec<u8>) -> Result<Store> {
         env,
         root,
         Suite::default(),
-        Tuning::default(),
+        TUNING,
     )
 }
 
 fn image_with(disk: &SimDisk, rounds: std::ops::Range<u8>) -> Vec<u8> {
     let root = RootKey::take(&mut [1; 32]);
     let env = SeededEnv::shared(rounds.start.into());
-    let store = Store::open_on(disk.clone(), env, root, Suite::default(), Tuning::default());
+    let store = Store::open_on(disk.clone(), env, root, Suite::default(), TUNING);
     let store = store.expect("opens");
     for round in rounds {
         put(&store, &[round % 10], &[round; 9000]).expect("commits");
@@ -316,7 +322,7 @@ fn flipped_bits_are_found_or_change_nothing() {
         let mut bad = good.clone();
         // Half of them where the newest header and first pages are.
         let limit = if rng.one_in(2) {
-            40_000
+            40_000 + u64::from(TUNING.journal_bytes)
         } else {
             good.len() as u64
         };
@@ -349,7 +355,8 @@ fn an_old_page_put_back_is_found() {
         .and_then(|s| contents(&s))
         .expect("opens");
     let mut found = 0;
-    let blocks = (20_480..old.len().min(new.len())).step_by(STRIDE);
+    let first = 20_480 + TUNING.journal_bytes as usize;
+    let blocks = (first..old.len().min(new.len())).step_by(STRIDE);
     for at in blocks.filter(|at| old.get(*at..*at + STRIDE) != new.get(*at..*at + STRIDE)) {
         let (Some(page), mut bad) = (old.get(at..at + STRIDE), new.clone()) else {
             continue;
@@ -380,7 +387,7 @@ fn a_failed_commit_stops_the_store() {
             let store = {
                 let root = RootKey::take(&mut [1; 32]);
                 let env = SeededEnv::shared(op);
-                Store::open_on(disk.clone(), env, root, Suite::default(), Tuning::default())
+                Store::open_on(disk.clone(), env, root, Suite::default(), TUNING)
             };
             let store = store.expect("opens");
             let before = contents(&store).expect("lists");

@@ -1,29 +1,29 @@
 //! Transactions and what they list.
 
-use super::fail::{from_redb, stopped};
-use super::{STOPPED, TABLE};
+use super::engine::{Engine, Gate, Table};
+use super::fail::from_redb;
+use super::overlay::{Change, Overlay, Walk};
 use crate::error::Result;
-use redb::{Range, ReadOnlyTable, WriteTransaction};
+use redb::Range;
 use std::collections::{BTreeMap, btree_map};
 use std::fmt;
 use std::ops::Bound;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-type Table = ReadOnlyTable<&'static [u8], &'static [u8]>;
 type Pair = (Vec<u8>, Vec<u8>);
 /// What a transaction will write: a value, or nothing for a deletion.
-type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
-type Change<'a> = (&'a Vec<u8>, &'a Option<Vec<u8>>);
+pub(super) type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
 /// A view of one commit. Later commits do not change it.
 pub struct ReadTxn {
-    table: Table,
+    tree: Arc<Table>,
+    overlay: Arc<Overlay>,
+    seq: u64,
 }
 
 impl ReadTxn {
-    pub(super) const fn new(table: Table) -> Self {
-        Self { table }
+    pub(super) const fn new(tree: Arc<Table>, overlay: Arc<Overlay>, seq: u64) -> Self {
+        Self { tree, overlay, seq }
     }
 
     /// The value of a key.
@@ -33,7 +33,10 @@ impl ReadTxn {
 
     /// What `f` makes of a key's value, which is not copied.
     pub fn with<R>(&self, key: &[u8], f: impl FnOnce(&[u8]) -> R) -> Result<Option<R>> {
-        let found = self.table.get(key).map_err(|e| from_redb("reading", e))?;
+        if let Some(value) = self.overlay.get(key, self.seq) {
+            return Ok(value.as_deref().map(f));
+        }
+        let found = self.tree.get(key).map_err(|e| from_redb("reading", e))?;
         Ok(found.map(|value| f(value.value())))
     }
 
@@ -51,9 +54,14 @@ impl ReadTxn {
         let Some(bounds) = bounds(start, end) else {
             return Ok(Entries(Source::Nothing));
         };
-        let range = self.table.range::<&[u8]>(bounds);
+        let range = self.tree.range::<&[u8]>(bounds);
         let range = range.map_err(|e| from_redb("reading", e))?;
-        Ok(Entries(Source::Stored(Box::new(range))))
+        let stored = Entries(Source::Stored(Box::new(range)));
+        if self.overlay.is_empty() {
+            return Ok(stored);
+        }
+        let walk = Walk::new(&self.overlay, self.seq, start, end);
+        Ok(stored.under(Changed::Overlay(walk)))
     }
 }
 
@@ -65,26 +73,42 @@ impl fmt::Debug for ReadTxn {
 
 /// The one transaction that may write. It reads what it wrote; nobody else does before `commit`.
 ///
-/// Changes wait in memory until then and reach the tree in key order, which touches each of its
-/// pages once.
+/// Changes wait in memory until then.
 pub struct WriteTxn {
-    txn: WriteTransaction,
+    engine: Arc<Engine>,
+    gate: Gate,
     base: ReadTxn,
     changes: Changes,
-    stopped: Arc<AtomicBool>,
+}
+
+/// A commit that is handed in and not known to be durable yet.
+#[must_use = "a staged commit may still be lost; settle it"]
+pub struct Staged {
+    engine: Arc<Engine>,
+    seq: u64,
+}
+
+impl Staged {
+    /// Returns when it is durable, and with it all that were handed in before. An error stops the
+    /// store.
+    pub fn settle(self) -> Result<()> {
+        self.engine.settle(self.seq)
+    }
+}
+
+impl fmt::Debug for Staged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Staged({})", self.seq)
+    }
 }
 
 impl WriteTxn {
-    pub(super) const fn new(
-        txn: WriteTransaction,
-        base: ReadTxn,
-        stopped: Arc<AtomicBool>,
-    ) -> Self {
+    pub(super) const fn new(engine: Arc<Engine>, gate: Gate, base: ReadTxn) -> Self {
         Self {
-            txn,
+            engine,
+            gate,
             base,
             changes: BTreeMap::new(),
-            stopped,
         }
     }
 
@@ -113,13 +137,10 @@ impl WriteTxn {
 
     fn entries(&self, start: &[u8], end: Option<&[u8]>) -> Result<Entries<'_>> {
         let stored = self.base.entries(start, end)?;
-        let (Some(bounds), Entries(Source::Stored(stored))) = (bounds(start, end), stored) else {
+        let Some(bounds) = bounds(start, end) else {
             return Ok(Entries(Source::Nothing));
         };
-        Ok(Entries(Source::Merged(Box::new(Merged {
-            stored: Ends::new(*stored),
-            changed: Ends::new(self.changes.range::<[u8], _>(bounds)),
-        }))))
+        Ok(stored.under(Changed::Own(self.changes.range::<[u8], _>(bounds))))
     }
 
     /// Sets a key's value.
@@ -134,23 +155,22 @@ impl WriteTxn {
 
     /// Makes all of it durable and visible, or none of it. An error stops the store.
     pub fn commit(self) -> Result<()> {
+        self.stage()?.settle()
+    }
+
+    /// Hands it in: the next transaction builds on it, and together with whatever else is handed
+    /// in meanwhile it becomes durable when somebody settles it.
+    pub fn stage(self) -> Result<Staged> {
         let Self {
-            txn,
+            engine,
+            gate,
             base,
             changes,
-            stopped: flag,
         } = self;
-        // Before anything is freed: this view would keep the pages that the commit replaces.
+        // Before anything is freed: this view would keep the pages that a checkpoint replaces.
         drop(base);
-        if flag.load(Ordering::Acquire) {
-            return Err(stopped(STOPPED));
-        }
-        let done = apply(&txn, &changes)
-            .and_then(|()| txn.commit().map_err(|e| from_redb("committing", e)));
-        if done.is_err() {
-            flag.store(true, Ordering::Release);
-        }
-        done
+        let seq = engine.stage(gate, changes)?;
+        Ok(Staged { engine, seq })
     }
 }
 
@@ -158,21 +178,6 @@ impl fmt::Debug for WriteTxn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "WriteTxn({} changes)", self.changes.len())
     }
-}
-
-fn apply(txn: &WriteTransaction, changes: &Changes) -> Result<()> {
-    let mut table = txn
-        .open_table(TABLE)
-        .map_err(|e| from_redb("committing", e))?;
-    for (key, change) in changes {
-        let key = key.as_slice();
-        match change {
-            Some(value) => table.insert(key, value.as_slice()).map(drop),
-            None => table.remove(key).map(drop),
-        }
-        .map_err(|e| from_redb("committing", e))?;
-    }
-    Ok(())
 }
 
 /// The first key after all that start with `prefix`; `None` if no key can be.
@@ -203,24 +208,26 @@ enum Source<'a> {
     Merged(Box<Merged<'a>>),
 }
 
+impl Entries<'static> {
+    /// These entries with changes over them.
+    fn under(self, changed: Changed<'_>) -> Entries<'_> {
+        Entries(Source::Merged(Box::new(Merged {
+            stored: Ends::new(self),
+            changed: Ends::new(changed),
+        })))
+    }
+}
+
 impl Iterator for Entries<'_> {
     type Item = Result<Pair>;
     fn next(&mut self) -> Option<Self::Item> {
-        match &mut self.0 {
-            Source::Nothing => None,
-            Source::Stored(range) => range.pull(Side::Front),
-            Source::Merged(merged) => merged.pull(Side::Front),
-        }
+        self.pull(Side::Front)
     }
 }
 
 impl DoubleEndedIterator for Entries<'_> {
     fn next_back(&mut self) -> Option<Self::Item> {
-        match &mut self.0 {
-            Source::Nothing => None,
-            Source::Stored(range) => range.pull(Side::Back),
-            Source::Merged(merged) => merged.pull(Side::Back),
-        }
+        self.pull(Side::Back)
     }
 }
 
@@ -241,24 +248,37 @@ trait Pull {
     fn pull(&mut self, side: Side) -> Option<Self::Item>;
 }
 
-impl Pull for Range<'static, &'static [u8], &'static [u8]> {
+impl Pull for Entries<'_> {
     type Item = Result<Pair>;
     fn pull(&mut self, side: Side) -> Option<Self::Item> {
+        let range = match &mut self.0 {
+            Source::Nothing => return None,
+            Source::Merged(merged) => return merged.pull(side),
+            Source::Stored(range) => range,
+        };
         let entry = match side {
-            Side::Front => self.next(),
-            Side::Back => self.next_back(),
+            Side::Front => range.next(),
+            Side::Back => range.next_back(),
         }?;
         let entry = entry.map_err(|e| from_redb("reading", e));
         Some(entry.map(|(key, value)| (key.value().to_vec(), value.value().to_vec())))
     }
 }
 
-impl<'a> Pull for btree_map::Range<'a, Vec<u8>, Option<Vec<u8>>> {
-    type Item = Change<'a>;
-    fn pull(&mut self, side: Side) -> Option<Self::Item> {
-        match side {
-            Side::Front => self.next(),
-            Side::Back => self.next_back(),
+/// Where changes over stored entries come from.
+enum Changed<'a> {
+    Overlay(Walk),
+    Own(btree_map::Range<'a, Vec<u8>, Option<Vec<u8>>>),
+}
+
+impl Pull for Changed<'_> {
+    type Item = Change;
+    fn pull(&mut self, side: Side) -> Option<Change> {
+        match (self, side) {
+            (Self::Overlay(walk), Side::Front) => walk.next(),
+            (Self::Overlay(walk), Side::Back) => walk.next_back(),
+            (Self::Own(own), Side::Front) => own.next().map(|(k, v)| (k.clone(), v.clone())),
+            (Self::Own(own), Side::Back) => own.next_back().map(|(k, v)| (k.clone(), v.clone())),
         }
     }
 }
@@ -300,8 +320,8 @@ impl<P: Pull> Ends<P> {
 
 /// What is stored, with a transaction's changes over it.
 struct Merged<'a> {
-    stored: Ends<Range<'static, &'static [u8], &'static [u8]>>,
-    changed: Ends<btree_map::Range<'a, Vec<u8>, Option<Vec<u8>>>>,
+    stored: Ends<Entries<'static>>,
+    changed: Ends<Changed<'a>>,
 }
 
 impl Merged<'_> {
@@ -316,7 +336,7 @@ impl Merged<'_> {
                 (None, Some(change)) => change,
                 (Some(stored), Some(change)) => {
                     let order = match side {
-                        Side::Front => stored.0.cmp(change.0),
+                        Side::Front => stored.0.cmp(&change.0),
                         Side::Back => change.0.cmp(&stored.0),
                     };
                     if order.is_lt() {
@@ -331,7 +351,7 @@ impl Merged<'_> {
                 }
             };
             if let Some(value) = change {
-                return Some(Ok((key.clone(), value.clone())));
+                return Some(Ok((key, value)));
             }
         }
     }

@@ -14,7 +14,7 @@ use crate::ledger::membership::Membership;
 use crate::model::kind::{ActivePack, KindRules};
 use crate::model::policy::Standing;
 use crate::model::shape::ElementNamer;
-use crate::store::{ReadTxn, WriteTxn};
+use crate::store::{ReadTxn, Staged, WriteTxn};
 use crate::time::{Clock, Timestamp};
 use crate::vault::commit_row::CommitRow;
 use crate::vault::epoch::Epoch;
@@ -241,7 +241,14 @@ impl Work {
     }
 
     /// Makes all of it durable and returns what is true from now on.
-    pub(crate) fn finish(mut self) -> Result<Core> {
+    pub(crate) fn finish(self) -> Result<Core> {
+        let (core, staged) = self.stage()?;
+        staged.settle()?;
+        Ok(core)
+    }
+
+    /// Hands all of it in, and returns what is true once it is settled.
+    pub(crate) fn stage(mut self) -> Result<(Core, Staged)> {
         for no in std::mem::take(&mut self.changed_chains).into_keys() {
             let chain = *self.core.chain(no)?;
             self.txn
@@ -255,8 +262,8 @@ impl Work {
         );
         self.core.epoch.count += 1;
         self.core.epoch.put(&mut self.txn);
-        self.txn.commit()?;
-        Ok(self.core)
+        let staged = self.txn.stage()?;
+        Ok((self.core, staged))
     }
 
     /// The number of a chain; a new one gets the next.

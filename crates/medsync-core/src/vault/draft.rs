@@ -10,6 +10,7 @@ use crate::model::json::Json;
 use crate::model::kind::{KindRules, field_of_key};
 use crate::model::policy;
 use crate::model::shape::RESOURCE_MAX;
+use crate::store::Staged;
 use crate::vault::Vault;
 use crate::vault::core::{Work, load_record};
 use crate::vault::index;
@@ -179,7 +180,16 @@ impl Vault {
     /// let an edit take effect, with the right way to do it; [`Error::Invalid`] for what does not
     /// fit the record.
     pub fn commit(&mut self, drafts: Vec<Draft>) -> Result<Option<CommitId>> {
-        self.authored(|work, signer| {
+        let (made, staged) = self.commit_staged(drafts)?;
+        staged.settle()?;
+        Ok(made)
+    }
+
+    pub(super) fn commit_staged(
+        &mut self,
+        drafts: Vec<Draft>,
+    ) -> Result<(Option<CommitId>, Staged)> {
+        self.authored_staged(|work, signer| {
             let mut edits: Vec<RecordEdit> = Vec::with_capacity(drafts.len());
             for draft in drafts {
                 if edits.iter().any(|e| e.record == draft.record) {

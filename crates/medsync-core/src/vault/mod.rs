@@ -31,6 +31,7 @@ mod review;
 pub mod rows;
 mod rules;
 mod seal;
+mod shared;
 mod status;
 mod verify;
 mod write;
@@ -44,6 +45,7 @@ pub use open::{Created, NewVault};
 pub use people::PersonInfo;
 pub use read::{Candidate, Event, Merged, Question, Record, View};
 pub use review::Decision;
+pub use shared::SharedVault;
 pub use status::Status;
 pub use verify::VerifyReport;
 
@@ -51,7 +53,7 @@ use crate::env::SharedEnv;
 use crate::error::{Error, Result};
 use crate::ids::{AuthorKey, ReplicaId, WorkspaceId};
 use crate::model::kind::ActivePack;
-use crate::store::Store;
+use crate::store::{Staged, Store};
 use crate::vault::core::{Core, Work};
 use crate::vault::write::Signer;
 use std::fmt;
@@ -76,16 +78,37 @@ impl fmt::Debug for Vault {
 impl Vault {
     /// Does one piece of work: durable as a whole, or not at all.
     fn work<T>(&mut self, job: impl FnOnce(&mut Work, Option<&Signer>) -> Result<T>) -> Result<T> {
+        let (done, staged) = self.work_staged(job)?;
+        staged.settle()?;
+        Ok(done)
+    }
+
+    /// As [`Vault::work`], but durable only when it is settled. The vault goes on from it at once:
+    /// should it not become durable, the store has stopped.
+    fn work_staged<T>(
+        &mut self,
+        job: impl FnOnce(&mut Work, Option<&Signer>) -> Result<T>,
+    ) -> Result<(T, Staged)> {
         let txn = self.store.write()?;
         let mut work = Work::new(txn, self.core.clone(), Arc::clone(&self.env));
         let done = job(&mut work, self.signer.as_ref())?;
-        self.core = work.finish()?;
-        Ok(done)
+        let (core, staged) = work.stage()?;
+        self.core = core;
+        Ok((done, staged))
     }
 
     /// As [`Vault::work`], by the person whose key is unlocked.
     fn authored<T>(&mut self, job: impl FnOnce(&mut Work, &Signer) -> Result<T>) -> Result<T> {
-        self.work(|work, signer| {
+        let (done, staged) = self.authored_staged(job)?;
+        staged.settle()?;
+        Ok(done)
+    }
+
+    fn authored_staged<T>(
+        &mut self,
+        job: impl FnOnce(&mut Work, &Signer) -> Result<T>,
+    ) -> Result<(T, Staged)> {
+        self.work_staged(|work, signer| {
             let signer = signer.ok_or(Error::Locked("the author's key"))?;
             work.core.workspace()?;
             job(work, signer)

@@ -15,8 +15,8 @@ use crate::ledger::membership::{Carrier, MemberItem, Membership};
 use crate::model::kind::ActivePack;
 use crate::model::pack::{Lane, PolicyPack};
 #[cfg(any(test, feature = "testing"))]
-use crate::store::{StorageBackend, Tuning};
-use crate::store::{Store, Unlock};
+use crate::store::StorageBackend;
+use crate::store::{Store, Tuning, Unlock};
 use crate::time::{Clock, Timestamp};
 use crate::vault::Vault;
 use crate::vault::core::{
@@ -162,7 +162,7 @@ impl Vault {
     ) -> Result<Created> {
         check_new(new, workspace, pack)?;
         let recovery = Words::generate(&*env);
-        let tuning = Tuning::default();
+        let tuning = Tuning::small();
         let store = Store::open_on(backend, Arc::clone(&env), root, new.suite, tuning)?;
         let founded = found(&store, &env, new, workspace, pack)?;
         Ok(founded.into_created(store, env, recovery))
@@ -190,7 +190,20 @@ impl Vault {
     /// [`Error::WrongSecret`], [`Error::Busy`] for a second process, [`Error::Integrity`] for
     /// damage, [`Error::TooNew`] for a newer format.
     pub fn open(dir: &Path, env: SharedEnv, unlock: Unlock<'_>) -> Result<Self> {
-        let store = Store::open(dir, Arc::clone(&env), unlock)?;
+        Self::open_with(dir, env, unlock, Tuning::default())
+    }
+
+    /// As [`Vault::open`], with other settings for memory.
+    ///
+    /// # Errors
+    /// As [`Vault::open`].
+    pub fn open_with(
+        dir: &Path,
+        env: SharedEnv,
+        unlock: Unlock<'_>,
+        tuning: Tuning,
+    ) -> Result<Self> {
+        let store = Store::open_with(dir, Arc::clone(&env), unlock, tuning)?;
         Self::open_store(store, env)
     }
 

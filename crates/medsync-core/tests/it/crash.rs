@@ -27,6 +27,8 @@ fn open(disk: &SimDisk, seed: u64) -> Result<Store> {
     // A cache so small that pages are read back while they matter.
     let tuning = Tuning {
         cache_bytes: 256 * 1024,
+        // Some five commits: checkpoints are among what is cut.
+        journal_bytes: 32 * 1024,
     };
     Store::open_on(disk.clone(), SeededEnv::shared(seed), root, suite, tuning)
 }

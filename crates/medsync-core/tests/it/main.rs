@@ -12,4 +12,5 @@ mod odd_rows;
 mod policy_table;
 mod seed;
 mod shapes;
+mod shared;
 mod table;
