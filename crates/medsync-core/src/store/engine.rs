@@ -264,14 +264,15 @@ impl Engine {
             state = waited.unwrap_or_else(PoisonError::into_inner);
         }
         self.check()?;
+        // Whoever reads meanwhile must not meet the new tree under the old overlay. Before there is a
+        // leader: one that is lost to an error takes the lock that is held here.
+        self.tree(&mut state)?;
         // The record would say what the tree says.
         state.pending.clear();
         state.staged += u64::from(extra.is_some());
         let upto = state.staged;
-        let mut lead = self.lead(&mut state);
         let overlay = Arc::clone(&state.overlay);
-        // Whoever reads meanwhile must not meet the new tree under the old overlay.
-        self.tree(&mut state)?;
+        let mut lead = self.lead(&mut state);
         drop(state);
         let id = self.write_tree(&overlay, extra.unwrap_or_default())?;
         if let (Some(journal), Some(id)) = (&self.journal, id) {
