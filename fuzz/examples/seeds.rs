@@ -289,6 +289,7 @@ fn row() -> Seeds {
     ] {
         let script = Script {
             replicas: 2,
+            clones: 0,
             focus,
             steps,
         };

@@ -12,7 +12,8 @@ impl Bits {
         Self(vec![0; len.div_ceil(64)])
     }
 
-    fn add(&mut self, i: usize) {
+    /// Adds change `i`.
+    pub(crate) fn add(&mut self, i: usize) {
         if let Some(word) = self.0.get_mut(i / 64) {
             *word |= 1 << (i % 64);
         }

@@ -12,6 +12,7 @@ mod prescan;
 pub mod row;
 pub mod shown;
 pub mod state;
+pub mod strands;
 
 #[cfg(test)]
 mod gate_tests;

@@ -18,7 +18,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, BTreeSet};
 
-const FORMAT: u8 = 1;
+/// A row without changes that stand in two commits ..
+const PLAIN: u8 = 1;
+/// .. and one with them: what a fork leaves behind.
+const AGAIN: u8 = 2;
 const BAD: Error = Error::integrity("a state row does not fit its view");
 
 #[derive(Serialize, Deserialize)]
@@ -79,7 +82,7 @@ impl RecordState {
     pub fn to_row(&self, rules: &KindRules) -> Vec<u8> {
         let clashing = self.clashing_members(rules);
         let row = Row {
-            format: FORMAT,
+            format: if self.again.is_empty() { PLAIN } else { AGAIN },
             patient: self.patient.clone(),
             actors: self.actors.iter().map(|a| (a.actor, a.chain)).collect(),
             changes: self.changes.iter().map(change_row).collect(),
@@ -89,7 +92,12 @@ impl RecordState {
                 .map(|(key, state)| self.key_row(key, state, &clashing))
                 .collect(),
         };
-        postcard::to_allocvec(&row).expect("a row has no maps of unknown length")
+        let mut bytes = postcard::to_allocvec(&row).expect("a row has no maps of unknown length");
+        if !self.again.is_empty() {
+            let again = postcard::to_allocvec(&self.again);
+            bytes.extend(again.expect("a list of numbers has no maps"));
+        }
+        bytes
     }
 
     /// Members of the view that are not one key's or one list's alone: there the view does not
@@ -180,15 +188,19 @@ impl RecordState {
     /// # Errors
     /// [`Error::Integrity`] if the two do not fit, [`Error::TooNew`] for a newer format.
     pub fn from_row(row: &[u8], view: &str) -> Result<Self> {
-        if row.first().is_some_and(|format| *format > FORMAT) {
+        if row.first().is_some_and(|format| *format > AGAIN) {
             let found = row.first().copied().map_or(0, u32::from);
             return Err(Error::TooNew {
                 what: "a state row",
                 found,
-                known: FORMAT.into(),
+                known: AGAIN.into(),
             });
         }
-        let row: Row = postcard::from_bytes(row).map_err(|_| BAD)?;
+        let (row, rest) = postcard::take_from_bytes::<Row>(row).map_err(|_| BAD)?;
+        let again: Vec<(usize, u32, u64)> = match row.format {
+            AGAIN => postcard::from_bytes(rest).map_err(|_| BAD)?,
+            _ => Vec::new(),
+        };
         let mut view = View {
             members: split_members(view)?,
             items: BTreeMap::new(),
@@ -203,6 +215,7 @@ impl RecordState {
             .iter()
             .enumerate()
             .all(|(i, c)| c.fits(i, actors.len()))
+            || again.iter().any(|(i, ..)| *i >= changes.len())
         {
             return Err(BAD);
         }
@@ -220,6 +233,7 @@ impl RecordState {
             actors,
             changes,
             keys,
+            again,
         })
     }
 }

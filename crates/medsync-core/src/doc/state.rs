@@ -3,10 +3,13 @@
 //!
 //! It is a pure function of the delivered set of changes. [`RecordState::replay`] says what it is;
 //! [`RecordState::apply`] gets there one change at a time where it can do so without history.
+//!
+//! Two different changes of one actor may bear one number, where its chain forked: then the record
+//! has [strands](crate::doc::strands), and its state unites them.
 
 use crate::doc::causality::{Bits, Seen};
-use crate::doc::{FlatChange, FlatOp};
-use crate::ids::{ActorId, ChangeId, RecordId};
+use crate::doc::{FlatChange, FlatOp, strands};
+use crate::ids::{ActorId, ChangeId, CommitId, RecordId};
 use crate::model::cell::OpId;
 use crate::model::kind::{KindRules, field_of_key};
 use crate::model::policy::{self, Operation, Outcome, Standing};
@@ -31,6 +34,8 @@ pub struct Incoming {
     pub chain: u32,
     /// The commit's place in that chain.
     pub commit_seq: u64,
+    /// The commit; zeros while it is being made. Decides where one change stands in two.
+    pub commit: CommitId,
     /// What the author's certificates allow there.
     pub standing: Standing,
     /// Set on imported changes.
@@ -64,7 +69,7 @@ pub struct ChangeInfo {
     pub import: Option<ImportedFrom>,
 }
 
-/// An actor of a record.
+/// An actor of a record on one chain number. A chain that forked has several, and so has its actor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ActorInfo {
     /// Automerge's actor.
@@ -89,25 +94,25 @@ pub struct RecordState {
     pub patient: Option<RecordId>,
     /// Its actors, in the order of their first change.
     pub actors: Vec<ActorInfo>,
-    /// Its changes by (first operation, hash): causes come first, on every replica the same.
+    /// Its changes by (first operation, hash), but after what they build on and what their authors
+    /// had in view: on every replica the same.
     pub changes: Vec<ChangeInfo>,
     /// Its keys.
     pub keys: BTreeMap<Box<str>, KeyState>,
+    /// Where changes stand once more: index of the change, chain number, place.
+    pub again: Vec<(usize, u32, u64)>,
 }
 
 /// A contradiction in a change that no honest engine makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CausalFault {
-    /// An actor's sequence number stands twice or leaves a gap below its own dependencies.
+    /// An actor's sequence number stands twice among its causes or does not follow them.
     #[error("the actor's sequence number is used twice or skips one")]
     Sequence,
     /// The first operation does not follow the dependencies, or there is none.
     #[error("the change's first operation does not follow its dependencies, or there is none")]
     StartOp,
-    /// The version it claims to have seen is not among its causes.
-    #[error("the change claims to have seen what it does not build on")]
-    Seen,
     /// An operation replaces others than those that stood there.
     #[error("an operation names predecessors that did not stand there")]
     Predecessors,
@@ -121,10 +126,10 @@ pub enum CausalFault {
 pub enum Readiness {
     /// Yes.
     Ready,
-    /// It is here already.
+    /// It is here already, in this commit or another.
     Duplicate,
-    /// A cause is missing: it waits.
-    Waits,
+    /// A cause is missing, or what its author had in view: it waits for this change.
+    Waits(ChangeId),
 }
 
 impl RecordState {
@@ -156,13 +161,17 @@ impl RecordState {
         self.changes.iter().map(|c| c.end_op).max().unwrap_or(0)
     }
 
-    /// The actor's last change.
+    /// The actor's last change; of several with one number the last in order.
     pub fn last_of(&self, actor: &ActorId) -> Option<&ChangeInfo> {
-        let actor = self.actors.iter().position(|a| a.actor == *actor)?;
         self.changes
             .iter()
-            .filter(|c| c.actor == actor)
+            .filter(|c| self.is_by(c, actor))
             .max_by_key(|c| c.seq)
+    }
+
+    fn is_by(&self, change: &ChangeInfo, actor: &ActorId) -> bool {
+        let by = self.actors.get(change.actor);
+        by.is_some_and(|a| a.actor == *actor)
     }
 
     /// The last change imported from a source.
@@ -214,19 +223,26 @@ impl RecordState {
         }
     }
 
-    /// Whether a change fits this state, needs causes that are missing, or contradicts it.
+    /// Whether a change fits what it builds on, or needs changes that are missing. What else is here
+    /// is not asked: so the answer does not depend on the order of arrival.
+    ///
+    /// # Errors
+    /// [`CausalFault`] says what contradicts its causes.
     pub fn check(&self, incoming: &Incoming) -> Result<Readiness, CausalFault> {
         let change = &incoming.change;
+        let seen = incoming.seen.as_deref().unwrap_or_default();
+        let mut named = change.deps.iter().chain(seen);
+        if let Some(missing) = named.find(|id| self.position(id).is_none()) {
+            return Ok(Readiness::Waits(*missing));
+        }
         if self.position(&incoming.id).is_some() {
             return Ok(Readiness::Duplicate);
         }
-        let mut deps = Vec::with_capacity(change.deps.len());
-        for dep in &change.deps {
-            match self.position(dep) {
-                Some(i) => deps.push(i),
-                None => return Ok(Readiness::Waits),
-            }
-        }
+        let deps: Vec<usize> = change
+            .deps
+            .iter()
+            .filter_map(|d| self.position(d))
+            .collect();
         let max_op = deps
             .iter()
             .map(|d| self.changes[*d].end_op)
@@ -236,22 +252,16 @@ impl RecordState {
         if change.start_op != max_op.saturating_add(1) || change.ops.is_empty() {
             return Err(CausalFault::StartOp);
         }
-        let ancestors = Bits::closure(&self.changes, &deps);
-        let before = self.last_of(&change.actor).map_or(0, |c| c.seq);
-        let knows_last = self
-            .last_of(&change.actor)
-            .is_none_or(|last| self.position(&last.id).is_some_and(|i| ancestors.has(i)));
-        if change.seq != before.saturating_add(1) || !knows_last {
+        let clashes = self.clashes();
+        let causes = Bits::closure(&self.changes, &deps);
+        let own = |(i, c): &(usize, &ChangeInfo)| causes.has(*i) && self.is_by(c, &change.actor);
+        let own = self.changes.iter().enumerate().filter(own);
+        let before = own.map(|(_, c)| c.seq).max().unwrap_or(0);
+        let whole = !clashes || self.is_one_strand(&causes);
+        if change.seq != before.saturating_add(1) || !whole {
             return Err(CausalFault::Sequence);
         }
-        let seen = incoming.seen.as_deref().unwrap_or_default();
-        if !seen
-            .iter()
-            .all(|s| self.position(s).is_some_and(|i| ancestors.has(i)))
-        {
-            return Err(CausalFault::Seen);
-        }
-        let current = self.is_current(&change.deps);
+        let current = !clashes && self.is_current(&change.deps);
         let stands = |op: &FlatOp| {
             let visible = self.keys.get(&op.key).map_or(&[][..], |k| &k.visible);
             // On an older version the exact set needs the history; `replay` looks again.
@@ -272,7 +282,7 @@ impl RecordState {
     /// change is concurrent with others, and [`RecordState::replay`] has to be used.
     pub fn apply(&mut self, incoming: &Incoming, rules: &KindRules) -> bool {
         let seen = incoming.seen.as_ref().unwrap_or(&incoming.change.deps);
-        if !self.is_current(&incoming.change.deps) || !self.is_current(seen) {
+        if !self.is_current(&incoming.change.deps) || !self.is_current(seen) || self.clashes() {
             return false;
         }
         let index = self.changes.len();
@@ -304,7 +314,7 @@ impl RecordState {
     fn actor_index(&mut self, actor: ActorId, chain: u32) -> usize {
         self.actors
             .iter()
-            .position(|a| a.actor == actor)
+            .position(|a| (a.actor, a.chain) == (actor, chain))
             .unwrap_or_else(|| {
                 self.actors.push(ActorInfo { actor, chain });
                 self.actors.len() - 1
@@ -317,25 +327,27 @@ impl RecordState {
     /// # Errors
     /// [`CausalFault::Predecessors`] names nothing more than that one of them replaced what did
     /// not stand there.
-    pub fn replay(mut all: Vec<Incoming>, rules: &KindRules) -> Result<Self, CausalFault> {
-        all.sort_by_key(|i| (i.change.start_op, i.id));
-        all.dedup_by_key(|i| i.id);
+    pub fn replay(all: Vec<Incoming>, rules: &KindRules) -> Result<Self, CausalFault> {
+        let (all, again) = strands::each_once(all);
         let mut state = Self::default();
         let mut kept: Vec<Incoming> = Vec::with_capacity(all.len());
         let mut places: HashMap<ChangeId, usize> = HashMap::with_capacity(all.len());
-        for incoming in all {
+        for incoming in strands::in_order(all) {
             let change = &incoming.change;
-            if change.deps.iter().all(|d| places.contains_key(d)) {
-                if state.patient.is_none() && change.deps.is_empty() {
-                    state.patient.clone_from(&incoming.patient);
-                }
-                let actor = state.actor_index(change.actor, incoming.chain);
-                let info = incoming.info(actor, |id| places.get(id).copied());
-                places.insert(incoming.id, kept.len());
-                state.changes.push(info);
-                kept.push(incoming);
+            if state.patient.is_none() && change.deps.is_empty() {
+                state.patient.clone_from(&incoming.patient);
             }
+            let actor = state.actor_index(change.actor, incoming.chain);
+            let info = incoming.info(actor, |id| places.get(id).copied());
+            places.insert(incoming.id, kept.len());
+            state.changes.push(info);
+            kept.push(incoming);
         }
+        let again = again
+            .into_iter()
+            .filter_map(|(id, chain, seq)| Some((*places.get(&id)?, chain, seq)));
+        state.again = again.collect();
+        state.again.sort_unstable();
         let causality = state.causality();
         let mut by_key: BTreeMap<&str, Vec<(usize, usize)>> = BTreeMap::new();
         for (index, incoming) in kept.iter().enumerate() {
@@ -364,7 +376,11 @@ fn visible(
     causality: &Seen,
 ) -> Result<Vec<OpId>, CausalFault> {
     let id = |(c, i): &(usize, usize)| changes[*c].change.op_id(*i);
-    let ids: HashMap<OpId, usize> = places.iter().map(id).zip(0..).collect();
+    // Strands may use one id twice: which is meant, the causes tell.
+    let mut ids: HashMap<OpId, Vec<usize>> = HashMap::with_capacity(places.len());
+    for (at, place) in places.iter().enumerate() {
+        ids.entry(id(place)).or_default().push(at);
+    }
     let mut hidden_by: Vec<Vec<usize>> = vec![Vec::new(); places.len()];
     let left = |hidden_by: &[Vec<usize>], within: &dyn Fn(usize) -> bool| -> Vec<OpId> {
         let stands = |p: &usize| within(*p) && !hidden_by[*p].iter().any(|q| within(*q));
@@ -373,6 +389,7 @@ fn visible(
             .map(|p| id(&places[p]))
             .collect();
         left.sort_unstable();
+        left.dedup();
         left
     };
     for (at, place) in places.iter().enumerate() {
@@ -381,7 +398,8 @@ fn visible(
         if *pred != left(&hidden_by, &before) {
             return Err(CausalFault::Predecessors);
         }
-        for p in pred.iter().filter_map(|id| ids.get(id)) {
+        let named = pred.iter().filter_map(|id| ids.get(id)).flatten();
+        for p in named.filter(|p| before(**p)) {
             hidden_by[*p].push(at);
         }
     }

@@ -381,7 +381,8 @@ fn settle(
     mut candidates: Vec<Side<'_>>,
     last_agreed: &dyn Fn() -> Option<Cell>,
 ) -> Outcome {
-    candidates.sort_unstable_by_key(|c| (c.operation.hlc, c.operation.id));
+    // Strands may use one id twice.
+    candidates.sort_unstable_by_key(|c| (c.operation.hlc, c.operation.id, c.operation.change));
     let trusted = trusted(&candidates);
     let verdict = verdict(policy, &trusted);
     let contested = verdict.is_contested();

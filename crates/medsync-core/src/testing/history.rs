@@ -7,7 +7,7 @@
 
 use crate::doc::encode;
 use crate::doc::state::{Incoming, Readiness, RecordState};
-use crate::ids::{AuthorKey, ChainId, ChangeId, RecordId, ReplicaId};
+use crate::ids::{AuthorKey, ChainId, ChangeId, CommitId, RecordId, ReplicaId};
 use crate::model::cell::{Atom, Cell, Review};
 use crate::model::json::Json;
 use crate::model::kind::{ActivePack, KindRules, field_of_key};
@@ -107,6 +107,9 @@ pub enum Step {
 pub struct Script {
     /// How many replicas.
     pub replicas: u8,
+    /// How many of them write under the name of another: the last under that of the first, and so
+    /// on. They are its clones, or what a backup was restored to.
+    pub clones: u8,
     /// The first of the four keys that are written.
     pub focus: u8,
     /// What happens.
@@ -153,9 +156,19 @@ pub fn scripts(
     );
     all.prop_map(|(replicas, focus, steps)| Script {
         replicas,
+        clones: 0,
         focus,
         steps,
     })
+}
+
+/// As [`scripts`], with one to three clones among the replicas.
+pub fn forked_scripts(
+    replicas: std::ops::RangeInclusive<u8>,
+    steps: usize,
+) -> impl Strategy<Value = Script> {
+    let all = (scripts(replicas, steps), 1_u8..=3);
+    all.prop_map(|(script, clones)| Script { clones, ..script })
 }
 
 /// Numbers from a seed: splitmix64.
@@ -205,6 +218,8 @@ pub struct World {
     pub replicas: Vec<Replica>,
     /// All changes, causes first.
     pub all: Vec<Incoming>,
+    /// How many of the replicas are clones.
+    pub clones: usize,
 }
 
 /// One replica.
@@ -231,7 +246,7 @@ impl Replica {
         while i < self.waiting.len() {
             let ready = self.state.check(&self.waiting[i]);
             match ready.expect("an honest change contradicts nothing") {
-                Readiness::Waits => i += 1,
+                Readiness::Waits(_) => i += 1,
                 Readiness::Duplicate => {
                     self.waiting.remove(i);
                 }
@@ -259,6 +274,16 @@ impl Replica {
         self.past.push(self.state.clone());
     }
 
+    /// The strand that an author on a replica of this name builds on.
+    fn strand(&self, chain: &ChainId, rules: &KindRules) -> RecordState {
+        let own = self.state.last_of(&chain.actor());
+        let own = own.and_then(|c| self.state.position(&c.id));
+        let strand = self.state.strand_of(own, true);
+        let within = |i: &&Incoming| self.state.position(&i.id).is_some_and(|i| strand.has(i));
+        let part = self.held.iter().filter(within).cloned().collect();
+        RecordState::replay(part, rules).expect("a strand is a history")
+    }
+
     /// The version in front of a person: mostly the current one, else one or many versions old.
     fn pinned(&self, pin: u8) -> Option<&RecordState> {
         match pin % 8 {
@@ -276,6 +301,7 @@ impl Script {
             rules: rules(),
             replicas: vec![Replica::default(); usize::from(self.replicas.max(1))],
             all: Vec::new(),
+            clones: usize::from(self.clones),
         };
         for (at, step) in self.steps.iter().enumerate() {
             let now = START_MS + 1000 * i64::try_from(at).unwrap_or(0);
@@ -374,20 +400,35 @@ impl World {
         cells: Vec<(Box<str>, Cell)>,
     ) -> ChangeId {
         let person = usize::from(person) % PEOPLE.len();
+        // Half of the replicas at most are clones, each of another.
+        let last = self.replicas.len() - 1;
+        let name = match last - at {
+            from_last if from_last < self.clones.min(self.replicas.len() / 2) => from_last,
+            _ => at,
+        };
         let chain = ChainId {
             author: AuthorKey([u8::try_from(person).unwrap_or(0); 32]),
-            replica: ReplicaId([u8::try_from(at).unwrap_or(0); 16]),
+            replica: ReplicaId([u8::try_from(name).unwrap_or(0); 16]),
         };
         let replica = &mut self.replicas[at];
         let hlc = replica.clock.tick(now_ms);
-        let change = replica.state.make(chain.actor(), hlc, cells);
-        let seen = replica.pinned(pin).map(RecordState::heads);
+        let mut seen = replica.pinned(pin).map(RecordState::heads);
+        let state = &replica.state;
+        let change = match state.clashes() {
+            false => state.make(chain.actor(), hlc, cells),
+            true => {
+                seen = seen.or_else(|| Some(state.heads()));
+                let base = replica.strand(&chain, &self.rules);
+                base.make(chain.actor(), hlc, cells)
+            }
+        };
         let incoming = Incoming {
             id: encode(&change).1,
             seen,
             patient: change.deps.is_empty().then(record),
             chain: u32::try_from(at * PEOPLE.len() + person).unwrap_or(0),
             commit_seq: change.seq,
+            commit: CommitId([u8::try_from(at).unwrap_or(0); 32]),
             standing: PEOPLE[person],
             import: (change.hlc.0 % 5 == 0).then_some((1, [0; 16])),
             change,

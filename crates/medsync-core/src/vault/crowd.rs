@@ -1,4 +1,8 @@
-//! Editing a record that a crowd has written to.
+//! Editing a record that a crowd has written to, or whose history forked.
+//!
+//! Of the strands of a forked record an edit goes on one, for a change cannot build on two that
+//! clash: the one with the author's own last change, else the main one. Its author had all of them
+//! in view all the same, and its entry says so.
 //!
 //! A change names the changes it builds on and the operations it replaces, and may name 200 of
 //! each. Whoever can deliver can write more concurrent changes than that, without any authority,
@@ -9,6 +13,7 @@ use crate::doc::causality::Bits;
 use crate::doc::state::{ChangeInfo, RecordState};
 use crate::error::{Error, Result};
 use crate::ids::{ActorId, ChangeId, RecordId};
+use crate::ledger::entry::SEEN_MAX;
 use crate::model::cell::{Cell, OpId};
 use crate::model::kind::KindRules;
 use crate::vault::core::Work;
@@ -32,47 +37,80 @@ pub(crate) fn base(
     rules: &KindRules,
 ) -> Result<Option<RecordState>> {
     let heads = state.heads().len();
-    let crowded = |k: &crate::doc::state::KeyState| k.visible.len() > OPERATIONS;
-    if heads <= HEADS && !state.keys.values().any(crowded) {
+    let many = |k: &crate::doc::state::KeyState| k.visible.len() > OPERATIONS;
+    let crowded = heads > HEADS || state.keys.values().any(many);
+    let clashes = state.clashes();
+    if !crowded && !clashes {
         return Ok(None);
     }
-    let trusted = |c: &ChangeInfo| c.standing.clinical || c.standing.reviewer;
-    let places = 0..state.changes.len();
-    let mut kept: Vec<usize> = places
-        .filter(|i| state.changes.get(*i).is_some_and(trusted))
-        .collect();
-    let newest = |i: &usize| std::cmp::Reverse(state.changes.get(*i).map(|c| (c.hlc, c.id)));
-    kept = frontier(state, &Bits::closure(&state.changes, &kept));
-    kept.sort_by_key(newest);
-    kept.truncate(MOST);
-    kept.extend(state.last_of(&actor).and_then(|c| state.position(&c.id)));
-    let settles = cells.iter().filter_map(|(_, cell)| match cell {
-        Cell::Review(review) => Some(&review.settles),
-        _ => None,
-    });
-    kept.extend(settles.flatten().filter_map(|op| writer(state, op)));
-    let within = Bits::closure(&state.changes, &kept);
+    let own = state.last_of(&actor).and_then(|c| state.position(&c.id));
+    let mut kept: Vec<usize> = own.into_iter().collect();
+    if crowded {
+        kept.extend(trusted(state));
+        let settles = cells.iter().filter_map(|(_, cell)| match cell {
+            Cell::Review(review) => Some(&review.settles),
+            _ => None,
+        });
+        kept.extend(settles.flatten().flat_map(|op| writers(state, op)));
+    }
+    let within = match clashes {
+        true => state.strand_of(kept, !crowded),
+        false => Bits::closure(&state.changes, &kept),
+    };
     if heads <= MOST && state.changes.len() == count(state, &within) {
         return Ok(None);
     }
-    let mut all = history(work, record, state)?;
+    let mut all = history(work, &work.core, record, state)?;
     all.retain(|incoming| state.position(&incoming.id).is_some_and(|i| within.has(i)));
     RecordState::replay(all, rules)
         .map(Some)
         .map_err(|fault| Error::integrity_at("a record's history", fault))
 }
 
-/// What of a version in view an edit on this part of the record can say it saw.
+/// The newest changes of people with authority that no other of them builds on.
+fn trusted(state: &RecordState) -> Vec<usize> {
+    let places = 0..state.changes.len();
+    let trusted: Vec<usize> = places.filter(|i| is_trusted(state, *i)).collect();
+    let newest = |i: &usize| std::cmp::Reverse(state.changes.get(*i).map(|c| (c.hlc, c.id)));
+    let mut kept = frontier(state, &Bits::closure(&state.changes, &trusted));
+    kept.sort_by_key(newest);
+    kept.truncate(MOST);
+    kept
+}
+
+fn is_trusted(state: &RecordState, change: usize) -> bool {
+    let standing = state.changes.get(change).map(|c| c.standing);
+    standing.is_some_and(|s| s.clinical || s.reviewer)
+}
+
+/// What of a version in view an edit on this part of the record can say it saw: of other strands
+/// all, as far as an entry has room; of a crowd what it builds on.
 pub(crate) fn seen_of(state: &RecordState, base: &RecordState, seen: &[ChangeId]) -> Vec<ChangeId> {
     let places: Vec<usize> = seen.iter().filter_map(|id| state.position(id)).collect();
     let closure = Bits::closure(&state.changes, &places);
-    let both = |(i, c): (usize, &ChangeInfo)| {
-        let there = closure.has(i) && base.position(&c.id).is_some();
-        there.then_some(i)
+    let there = |i: &usize| {
+        state
+            .changes
+            .get(*i)
+            .map(|c| base.position(&c.id).is_some())
     };
-    let both: Vec<usize> = state.changes.iter().enumerate().filter_map(both).collect();
-    let both = Bits::closure(&state.changes, &both);
-    let mut ids: Vec<ChangeId> = frontier(state, &both)
+    let mut named: Vec<usize>;
+    if state.clashes() {
+        named = frontier(state, &closure);
+        if named.len() > SEEN_MAX {
+            named.sort_by_key(|i| {
+                let newest = state.changes.get(*i).map(|c| (c.hlc, c.id));
+                (there(i), is_trusted(state, *i), newest)
+            });
+            named.drain(..named.len() - SEEN_MAX);
+        }
+    } else {
+        named = (0..state.changes.len())
+            .filter(|i| closure.has(*i) && there(i) == Some(true))
+            .collect();
+        named = frontier(state, &Bits::closure(&state.changes, &named));
+    }
+    let mut ids: Vec<ChangeId> = named
         .into_iter()
         .filter_map(|i| Some(state.changes.get(i)?.id))
         .collect();
@@ -100,9 +138,12 @@ fn count(state: &RecordState, set: &Bits) -> usize {
     (0..state.changes.len()).filter(|i| set.has(*i)).count()
 }
 
-/// The change that wrote an operation.
-fn writer(state: &RecordState, op: &OpId) -> Option<usize> {
-    let actor = state.actors.iter().position(|a| a.actor == op.actor)?;
-    let wrote = |c: &ChangeInfo| c.actor == actor && (c.start_op..=c.end_op).contains(&op.ctr);
-    state.changes.iter().position(wrote)
+/// The changes that wrote an operation of this id: strands may use one id twice.
+fn writers<'a>(state: &'a RecordState, op: &'a OpId) -> impl Iterator<Item = usize> + 'a {
+    let wrote = |c: &ChangeInfo| {
+        let by = state.actors.get(c.actor);
+        by.is_some_and(|a| a.actor == op.actor) && (c.start_op..=c.end_op).contains(&op.ctr)
+    };
+    let changes = state.changes.iter().enumerate();
+    changes.filter(move |(_, c)| wrote(c)).map(|(i, _)| i)
 }

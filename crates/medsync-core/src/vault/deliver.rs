@@ -20,7 +20,7 @@ use crate::vault::open::take_items;
 use crate::vault::pending::{Cause, retry};
 use crate::vault::rows::{self, Rows, kind};
 use crate::vault::seal::{batch_row, put_batch};
-use crate::vault::write::{history, open_change, write_record};
+use crate::vault::write::{Place, history, open_change, write_record};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -362,32 +362,21 @@ fn advance(
     mut state: RecordState,
     incoming: Incoming,
 ) -> Result<std::result::Result<RecordState, Delivery>> {
+    let rules = Arc::clone(work.core.rules(record));
     match state.check(&incoming) {
-        Ok(Readiness::Ready) => {}
-        Ok(Readiness::Waits) => {
-            let deps = &incoming.change.deps;
-            let missing = deps.iter().find(|dep| state.position(dep).is_none());
-            let cause = missing.map_or(Cause::Any, |dep| Cause::Change(record.clone(), *dep));
+        Ok(Readiness::Ready) if state.apply(&incoming, &rules) => return Ok(Ok(state)),
+        // A change that stands in another commit too: which of them counts, all of them decide.
+        Ok(Readiness::Ready | Readiness::Duplicate) => {}
+        Ok(Readiness::Waits(missing)) => {
+            let cause = Cause::Change(record.clone(), missing);
             return Ok(Err(Delivery::Waits(cause)));
-        }
-        Ok(Readiness::Duplicate) => {
-            return Ok(Err(Delivery::Fault("a change stands in two commits")));
         }
         Err(_) => return Ok(Err(Delivery::Fault("a change contradicts its causes"))),
     }
-    let rules = Arc::clone(work.core.rules(record));
-    if !state.apply(&incoming, &rules) {
-        let mut all = history(work, record, &state)?;
-        all.push(incoming);
-        match RecordState::replay(all, &rules) {
-            Ok(replayed) => state = replayed,
-            Err(_) => {
-                let what = "a change replaces what did not stand there";
-                return Ok(Err(Delivery::Fault(what)));
-            }
-        }
-    }
-    Ok(Ok(state))
+    let mut all = history(work, &work.core, record, &state)?;
+    all.push(incoming);
+    Ok(RecordState::replay(all, &rules)
+        .map_err(|_| Delivery::Fault("a change replaces what did not stand there")))
 }
 
 type Changes = Vec<(RecordId, Incoming)>;
@@ -400,7 +389,7 @@ fn changes(
     row: &CommitRow,
 ) -> Result<std::result::Result<Changes, &'static str>> {
     let fields = header.fields();
-    let standing = work.core.standing(&fields.chain, fields.seq);
+    let place = Place::new(&work.core, chain, header)?;
     let actor = fields.chain.actor();
     let mut changes = Vec::new();
     for leaf in &row.leaves {
@@ -413,7 +402,7 @@ fn changes(
             Ok(Entry::Unknown(_)) => continue,
             _ => return Ok(Err("an entry is malformed")),
         };
-        let Ok(incoming) = open_change(&entry, change, chain, fields.seq, standing) else {
+        let Ok(incoming) = open_change(&entry, change, &place) else {
             return Ok(Err("a change is malformed"));
         };
         if incoming.id != entry.change {

@@ -300,7 +300,7 @@ pub(crate) fn state_at(
     }
     let places: Vec<usize> = version.0.iter().filter_map(|id| now.position(id)).collect();
     let then = crate::doc::causality::Bits::closure(&now.changes, &places);
-    let mut all = history(work, record, now)?;
+    let mut all = history(work, &work.core, record, now)?;
     all.retain(|incoming| now.position(&incoming.id).is_some_and(|i| then.has(i)));
     RecordState::replay(all, rules).map_err(|f| Error::integrity_at("a record's history", f))
 }

@@ -7,7 +7,7 @@
 use crate::doc;
 use crate::doc::state::RecordState;
 use crate::error::{Error, Result};
-use crate::ids::{ActorId, ChangeId, RecordId};
+use crate::ids::{ActorId, ChangeId, CommitId, RecordId};
 use crate::ledger::commit::{ENTRIES_MAX, Intent};
 use crate::ledger::entry::{ImportMark, SOURCE_BYTES_MAX};
 use crate::model::cell::Cell;
@@ -359,6 +359,7 @@ impl Preparer {
                 patient: patient.clone(),
                 chain: self.chain,
                 commit_seq: at.1,
+                commit: CommitId([0; 32]),
                 standing: self.core.own_standing(self.chain),
                 import: Some((self.source, digest)),
             };
@@ -542,7 +543,7 @@ fn image(work: &Work, record: &RecordId, state: &RecordState, source: &str) -> R
     if state.last_import(mark).is_none() {
         return Ok(Atoms::new());
     }
-    let mut all = history(work, record, state)?;
+    let mut all = history(work, &work.core, record, state)?;
     all.retain(|i| i.import.is_some_and(|(from, _)| from == mark));
     all.sort_by_key(|i| (i.change.start_op, i.id));
     let ops = all.into_iter().flat_map(|i| i.change.ops);

@@ -404,10 +404,10 @@ impl Vault {
                     hlc: info.hlc,
                     standing: info.standing,
                 };
-                let stands = state
-                    .keys
-                    .get(&op.key)
-                    .is_some_and(|k| k.outcome.candidates.iter().any(|c| c.id == id));
+                let stands = state.keys.get(&op.key).is_some_and(|k| {
+                    let here = |c: &Operation| (c.id, c.change) == (id, index);
+                    k.outcome.candidates.iter().any(here)
+                });
                 let settles = match &op.cell {
                     Cell::Review(review) => review.settles.clone(),
                     _ => Vec::new(),

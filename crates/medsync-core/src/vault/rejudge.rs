@@ -90,7 +90,7 @@ fn judge(work: &mut Work, records: BTreeSet<RecordId>) -> Result<()> {
             continue;
         };
         let rules = Arc::clone(work.core.rules(&record));
-        let all = history(work, &record, &state)?;
+        let all = history(work, &work.core, &record, &state)?;
         let state = RecordState::replay(all, &rules)
             .map_err(|fault| Error::integrity_at("a record's history", fault))?;
         write_record(work, &record, Some(&view), &state, &rules)?;

@@ -97,6 +97,8 @@ impl Vault {
                 });
             }
             settles.sort_unstable();
+            // Strands may use one id twice; it settles both.
+            settles.dedup();
             let cell = Cell::Review(Box::new(Review { settles, stands }));
             let edit = RecordEdit {
                 record: question.record.clone(),

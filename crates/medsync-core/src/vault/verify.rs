@@ -1,12 +1,14 @@
 //! Proving that what is shown follows from what was signed.
 
-use crate::doc::state::RecordState;
-use crate::doc::{FlatChange, oracle};
+use crate::doc::causality::Bits;
+use crate::doc::state::{Incoming, RecordState};
+use crate::doc::{FlatChange, encode, oracle};
 use crate::error::{Error, Result};
 use crate::ids::RecordId;
 use crate::ledger::commit::{Header, check_link};
 use crate::ledger::membership::Membership;
 use crate::ledger::merkle;
+use crate::model::kind::KindRules;
 use crate::vault::Vault;
 use crate::vault::commit_row::CommitRow;
 use crate::vault::core::{Core, Work, load_commit, load_data_key, load_record};
@@ -17,7 +19,7 @@ use crate::vault::rejudge::clear_derived;
 use crate::vault::rows::{self, Rows, kind};
 use crate::vault::seal::batch_row;
 use crate::vault::status::derived_digest;
-use crate::vault::write::open_change;
+use crate::vault::write::history;
 use std::sync::Arc;
 
 /// What a verification found.
@@ -217,47 +219,59 @@ fn verify_batches(rows: &dyn Rows, core: &Core, report: &mut VerifyReport) -> Re
     Ok(())
 }
 
-/// A record's row, view and history must say the same, and Automerge must agree.
+/// A record's row, view and history must say the same, and Automerge must agree: with a fork, on
+/// each strand by itself.
 fn verify_record(rows: &dyn Rows, core: &Core, record: &RecordId) -> Result<()> {
     let loaded = load_record(rows, record)?;
     let (state, view) = loaded.ok_or(Error::integrity("a record vanished"))?;
     let rules = core.rules(record);
-    let (mut all, mut raw) = (Vec::new(), Vec::new());
-    for info in &state.changes {
-        let chain = state.actors.get(info.actor).map_or(u32::MAX, |a| a.chain);
-        let row = load_commit(rows, chain, info.commit_seq)?;
-        let row = row.ok_or(Error::integrity("its change is not in the ledger"))?;
-        let found = row.change_of(record)?;
-        let (entry, change) = found.ok_or(Error::integrity("its change is not in its commit"))?;
-        let standing = core.standing(&core.chain(chain)?.id, info.commit_seq);
-        all.push(open_change(
-            &entry,
-            change,
-            chain,
-            info.commit_seq,
-            standing,
-        )?);
-        raw.push(change.to_vec());
-    }
-    let ops: usize = all
+    let all = history(rows, core, record, &state)?;
+    let strands = state.strands();
+    let parts: Vec<Vec<Incoming>> = strands
         .iter()
-        .map(|i| FlatChange::end_op(&i.change))
-        .max()
-        .unwrap_or(0) as usize;
-    let replayed = RecordState::replay(all, rules)
-        .map_err(|fault| Error::integrity_at("its history contradicts itself", fault))?;
-    if replayed != state {
+        .map(|strand| part(&state, &all, strand))
+        .collect();
+    if replay(all, rules)? != state {
         return Err(Error::integrity(
             "its state does not follow from its history",
         ));
     }
-    if replayed.render(record, rules) != view {
+    if state.render(record, rules) != view {
         return Err(Error::integrity("its view does not follow from its state"));
     }
+    match &parts[..] {
+        [one] => verify_strand(&state, one),
+        parts => parts.iter().try_for_each(|part| {
+            let state = replay(part.clone(), rules)?;
+            verify_strand(&state, part)
+        }),
+    }
+}
+
+fn replay(all: Vec<Incoming>, rules: &KindRules) -> Result<RecordState> {
+    RecordState::replay(all, rules)
+        .map_err(|fault| Error::integrity_at("its history contradicts itself", fault))
+}
+
+/// The changes of a strand, once each.
+fn part(state: &RecordState, all: &[Incoming], strand: &Bits) -> Vec<Incoming> {
+    let first = &all[..state.changes.len().min(all.len())];
+    let within = |(i, _): &(usize, &Incoming)| strand.has(*i);
+    let within = first.iter().enumerate().filter(within);
+    within.map(|(_, incoming)| incoming.clone()).collect()
+}
+
+fn verify_strand(state: &RecordState, changes: &[Incoming]) -> Result<()> {
+    let raw: Vec<Vec<u8>> = changes.iter().map(|i| encode(&i.change).0).collect();
+    let max_op = changes
+        .iter()
+        .map(|i| FlatChange::end_op(&i.change))
+        .max()
+        .unwrap_or(0);
     let opened = oracle::open(raw.iter().map(Vec::as_slice))
         .map_err(|fault| Error::integrity_at("Automerge does not open it", fault))?;
     let same = opened.heads == state.heads()
-        && opened.max_op == ops as u64
+        && opened.max_op == max_op
         && opened.visible.len() == state.keys.len()
         && opened
             .visible

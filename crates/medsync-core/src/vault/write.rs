@@ -1,14 +1,14 @@
 //! Writing commits of one's own, and the rows that every changed record needs.
 
 use crate::crypto::sign::SigningKey;
-use crate::doc::state::{Incoming, Readiness, RecordState};
+use crate::doc::state::{ChangeInfo, Incoming, Readiness, RecordState};
 use crate::doc::{
     self,
     shown::{Contest, Why},
 };
 use crate::error::{Error, Result};
 use crate::ids::{AuthorKey, ChainId, ChangeId, CommitId, DataKeyId, RecordId};
-use crate::ledger::commit::{Commit, CommitBuilder, Intent};
+use crate::ledger::commit::{Commit, CommitBuilder, Header, Intent};
 use crate::ledger::entry::{ChangeEntry, ImportMark, ItemKind};
 use crate::ledger::wire::SEALED_BYTES_MAX;
 use crate::model::cell::Cell;
@@ -164,6 +164,7 @@ impl OwnCommit {
             patient: edit.patient.clone(),
             chain: self.chain,
             commit_seq: self.seq,
+            commit: CommitId([0; 32]),
             standing: self.standing,
             import,
         }
@@ -275,13 +276,17 @@ pub(crate) fn edit_record(
     let cells = std::mem::take(&mut edit.cells);
     let actor = commit.id.actor();
     let base = crowd::base(work, &edit.record, &state, actor, &cells, &rules)?;
-    if let (Some(base), Some(seen)) = (&base, &mut edit.seen) {
-        *seen = crowd::seen_of(&state, base, seen);
+    if let Some(base) = &base {
+        let seen = edit.seen.take().unwrap_or_else(|| state.heads());
+        edit.seen = Some(crowd::seen_of(&state, base, &seen));
     }
     let base = base.as_ref().unwrap_or(&state);
     let change = base.make(actor, commit.hlc, cells);
     // The version in view is left out of the entry where the dependencies say the same.
-    if edit.seen.as_ref().is_some_and(|seen| base.is_current(seen)) {
+    let same = |seen: &Vec<ChangeId>| {
+        base.is_current(seen) && seen.iter().all(|id| base.position(id).is_some())
+    };
+    if edit.seen.as_ref().is_some_and(same) {
         edit.seen = None;
     }
     let (bytes, id) = doc::encode(&change);
@@ -298,7 +303,7 @@ pub(crate) fn edit_record(
         Err(fault) => return Err(Error::invalid_at("the edit does not fit the record", fault)),
     }
     if !state.apply(&incoming, &rules) {
-        let mut all = history(work, &edit.record, &state)?;
+        let mut all = history(work, &work.core, &edit.record, &state)?;
         all.push(incoming);
         state = RecordState::replay(all, &rules)
             .map_err(|fault| Error::integrity_at("a record's history", fault))?;
@@ -307,41 +312,52 @@ pub(crate) fn edit_record(
     commit.push(work, edit, id, bytes)
 }
 
-/// All changes of a record, from the ledger.
+/// All changes of a record, from the ledger; one that stands in two commits comes twice.
 pub(crate) fn history(
-    work: &Work,
+    rows: &dyn Rows,
+    core: &Core,
     record: &RecordId,
     state: &RecordState,
 ) -> Result<Vec<Incoming>> {
+    let place = |info: &ChangeInfo| {
+        let actor = state.actors.get(info.actor);
+        (actor.map_or(u32::MAX, |a| a.chain), info.commit_seq)
+    };
+    let again = state.again.iter().map(|(_, chain, seq)| (*chain, *seq));
     let mut all = Vec::with_capacity(state.changes.len());
-    for info in &state.changes {
-        let chain = state.actors.get(info.actor).map_or(u32::MAX, |a| a.chain);
-        let row = load_commit(work, chain, info.commit_seq)?;
+    for place in state.changes.iter().map(place).chain(again) {
+        let row = load_commit(rows, place.0, place.1)?;
         let row = row.ok_or(Error::integrity("a record's change is not in the ledger"))?;
         let found = row.change_of(record)?;
         let (entry, change) = found.ok_or(Error::integrity("a commit lost a record's change"))?;
-        let standing = work
-            .core
-            .standing(&work.core.chain(chain)?.id, info.commit_seq);
-        all.push(open_change(
-            &entry,
-            change,
-            chain,
-            info.commit_seq,
-            standing,
-        )?);
+        let commit = Place::new(core, place.0, &row.header()?)?;
+        all.push(open_change(&entry, change, &commit)?);
     }
     Ok(all)
 }
 
+/// Where a change stands, and with what authority.
+pub(crate) struct Place {
+    pub(crate) chain: u32,
+    pub(crate) seq: u64,
+    pub(crate) commit: CommitId,
+    pub(crate) standing: Standing,
+}
+
+impl Place {
+    pub(crate) fn new(core: &Core, chain: u32, header: &Header) -> Result<Self> {
+        let seq = header.fields().seq;
+        Ok(Self {
+            chain,
+            seq,
+            commit: header.id(),
+            standing: core.standing(&core.chain(chain)?.id, seq),
+        })
+    }
+}
+
 /// Reads a stored change again.
-pub(crate) fn open_change(
-    entry: &ChangeEntry,
-    change: &[u8],
-    chain: u32,
-    commit_seq: u64,
-    standing: Standing,
-) -> Result<Incoming> {
+pub(crate) fn open_change(entry: &ChangeEntry, change: &[u8], at: &Place) -> Result<Incoming> {
     let (change, id) =
         doc::decode(change).map_err(|fault| Error::integrity_at("a stored change", fault))?;
     Ok(Incoming {
@@ -349,9 +365,10 @@ pub(crate) fn open_change(
         id,
         seen: entry.seen.clone(),
         patient: entry.patient.clone(),
-        chain,
-        commit_seq,
-        standing,
+        chain: at.chain,
+        commit_seq: at.seq,
+        commit: at.commit,
+        standing: at.standing,
         import: entry
             .source
             .as_ref()

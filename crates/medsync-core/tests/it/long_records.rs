@@ -3,7 +3,7 @@
 use medsync_core::doc::encode;
 use medsync_core::doc::state::{Incoming, Readiness, RecordState};
 use medsync_core::doc::{FlatChange, FlatOp};
-use medsync_core::ids::{ActorId, ChangeId};
+use medsync_core::ids::{ActorId, ChangeId, CommitId};
 use medsync_core::model::cell::OpId;
 use medsync_core::model::policy::Standing;
 use medsync_core::testing::history::{record, rules, value_of};
@@ -41,6 +41,7 @@ impl Writer {
             patient: None,
             chain: 0,
             commit_seq: self.seq,
+            commit: CommitId([0; 32]),
             standing,
             import: None,
             change,

@@ -13,4 +13,5 @@ mod policy_table;
 mod seed;
 mod shapes;
 mod shared;
+mod strands;
 mod table;

@@ -359,7 +359,7 @@ proptest! {
     fn contested_until_reviewed_and_reviewed_until_a_new_candidate(
         values in prop::collection::vec(0_u8..4, 1..6), years in -10_i8..=10
     ) {
-        let mut world = World { rules: rules(), replicas: vec![Replica::default(); 3], all: vec![] };
+        let mut world = World { rules: rules(), replicas: vec![Replica::default(); 3], all: vec![], clones: 0 };
         let now = |n: i64| 1_700_000_000_000 + n * 1000;
         let gender = |n: u8| vec![("gender".into(), value_of("gender", n))];
         world.write(0, 0, 0, now(0), gender(3));

@@ -3,7 +3,7 @@
 use crate::seed::config;
 use medsync_core::doc::encode;
 use medsync_core::doc::state::{CausalFault, Incoming, Readiness, RecordState};
-use medsync_core::ids::ActorId;
+use medsync_core::ids::{ActorId, CommitId};
 use medsync_core::model::cell::{Atom, Cell};
 use medsync_core::model::json::Json;
 use medsync_core::model::order::Order;
@@ -61,6 +61,7 @@ fn incoming(state: &RecordState, actor: u8, cells: Vec<(Box<str>, Cell)>) -> Inc
         patient: None,
         chain: actor.into(),
         commit_seq: change.seq,
+        commit: CommitId([0; 32]),
         standing: Standing {
             clinical: true,
             reviewer: false,
@@ -127,7 +128,10 @@ fn what_contradicts_its_causes_is_refused() {
     assert_eq!(state.check(&first), Ok(Readiness::Duplicate));
     let good = incoming(&state, 1, note("b"));
     assert_eq!(state.check(&good), Ok(Readiness::Ready));
-    assert_eq!(RecordState::default().check(&good), Ok(Readiness::Waits));
+    assert_eq!(
+        RecordState::default().check(&good),
+        Ok(Readiness::Waits(first.id))
+    );
     let broken = |change: &dyn Fn(&mut Incoming)| {
         let mut bad = good.clone();
         change(&mut bad);
@@ -147,7 +151,7 @@ fn what_contradicts_its_causes_is_refused() {
     assert_eq!(broken(&|b| b.change.ops.clear()), Err(CausalFault::StartOp));
     assert_eq!(
         broken(&|b| b.seen = Some(vec![good.id])),
-        Err(CausalFault::Seen)
+        Ok(Readiness::Waits(good.id))
     );
     assert_eq!(
         broken(&|b| b.change.ops[0].pred.clear()),
