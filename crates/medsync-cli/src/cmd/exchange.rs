@@ -80,6 +80,12 @@ fn tell(report: &ExchangeReport) -> Done {
             "{device} went back to an older state: an older folder or backup"
         ))?;
     }
+    if received.new_incarnation {
+        show::line(
+            "another copy of this vault wrote under its name: it goes on under a new one, and \
+             nothing is lost; of two copies in use, make one anew",
+        )?;
+    }
     for device in &report.strangers {
         let device = device.short();
         show::line(format!("{device} was here and is no member, or no longer"))?;

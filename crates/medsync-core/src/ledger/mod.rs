@@ -9,6 +9,7 @@ mod cose;
 pub mod enrol;
 pub mod entry;
 pub mod equivocation;
+pub mod forks;
 pub mod membership;
 pub mod merkle;
 pub mod revocation;

@@ -10,6 +10,7 @@ use crate::ids::{
 };
 use crate::ledger::certificate::Role;
 use crate::ledger::commit::Tip;
+use crate::ledger::forks::Forks;
 use crate::ledger::membership::Membership;
 use crate::model::kind::{ActivePack, KindRules};
 use crate::model::policy::Standing;
@@ -90,7 +91,9 @@ pub(crate) struct Counts {
 #[derive(Debug, Clone)]
 pub(crate) struct Core {
     pub(crate) meta: Arc<Meta>,
+    /// By number. A chain that forked has several.
     pub(crate) chains: Vec<Chain>,
+    pub(crate) forks: Arc<Forks>,
     pub(crate) clock: Clock,
     pub(crate) counts: Counts,
     pub(crate) membership: Arc<Membership>,
@@ -111,6 +114,7 @@ impl Core {
         Ok(ElementNamer::new(&self.workspace()?.id))
     }
 
+    /// The first number of a chain.
     pub(crate) fn chain_no(&self, id: &ChainId) -> Option<u32> {
         self.chains
             .iter()

@@ -8,13 +8,15 @@ use crate::doc::state::{Incoming, Readiness, RecordState};
 use crate::error::{Error, Result};
 use crate::ids::RecordId;
 use crate::ledger::batch::VerifiedRun;
-use crate::ledger::commit::{Header, check_link};
+use crate::ledger::commit::Header;
 use crate::ledger::entry::Entry;
 use crate::ledger::equivocation::Equivocation;
-use crate::ledger::wire::VerifiedBatch;
+use crate::ledger::wire::{VerifiedBatch, WireLeaf};
 use crate::vault::Vault;
+use crate::vault::branches::{self, Slot};
 use crate::vault::commit_row::{CommitRow, LeafRow};
 use crate::vault::core::{Work, load_commit, load_record};
+use crate::vault::incarnation;
 use crate::vault::leaves::{self, Opened};
 use crate::vault::open::take_items;
 use crate::vault::pending::{Cause, retry};
@@ -35,8 +37,10 @@ pub struct Received {
     pub pending: u64,
     /// Commits that contradict themselves, kept as evidence.
     pub quarantined: u64,
-    /// Places at which an author signed two different commits.
+    /// Places at which an author signed two different commits: both are kept.
     pub equivocations: u64,
+    /// Whether another copy of this vault wrote under its name: it goes on under a new one.
+    pub new_incarnation: bool,
 }
 
 /// What came of one commit.
@@ -101,46 +105,75 @@ fn take_batch(
             hint: "exchange only with devices of the same workspace",
         });
     }
-    let chain = work.number_chain(&run.batch().chain)?;
+    let id = run.batch().chain;
+    let main = work.number_chain(&id)?;
+    let own = branches::is_own(work, &id)?;
     let now = work.env.now_ms();
-    let mut contradicts = None;
+    let (mut fork, mut last) = (None, main);
+    let unsealed = |work: &Work, no| work.core.chain(no).map(|c| c.sealed < c.seq);
+    let waiting = unsealed(work, main)?;
+    let before = received.commits;
     for (i, (header, leaves)) in batch.commits().enumerate() {
         work.core.clock.observe(header.fields().hlc, now);
         let seq = header.fields().seq;
-        match load_commit(work, chain, seq)? {
-            Some(mut row) if row.header == header.bytes() => {
-                received.duplicates += 1;
-                if leaves::fill_in(work, header, &mut row, leaves)? {
-                    put_commit(work, chain, seq, &row);
-                    new.changes.push((chain, seq));
-                }
+        let chain = match branches::slot(work, main, header)? {
+            Slot::Here(chain) => {
+                last = chain;
+                take_again(work, (chain, seq), header, leaves, new, received)?;
+                continue;
             }
-            None if links(work, chain, header)? => {
-                let (row, fault) = leaves::take(work, (batch, i), header, leaves)?;
-                put_commit(work, chain, seq, &row);
-                work.core.counts.commits += 1;
-                received.commits += 1;
-                extend_chain(work, chain, header)?;
-                match fault {
-                    Some(reason) => quarantine(work, chain, seq, reason, received),
-                    None if row.only_items() => new.items.push((chain, seq)),
-                    None => new.changes.push((chain, seq)),
-                }
-            }
-            _ => {
+            Slot::Next(chain) => chain,
+            Slot::Fork => {
                 received.equivocations += 1;
-                contradicts = contradicts.or(Some(seq));
+                fork = fork.or(Some(seq));
+                work.open_branch(&id)?
             }
+        };
+        last = chain;
+        let (row, fault) = leaves::take(work, (batch, i), header, leaves)?;
+        put_commit(work, chain, seq, &row);
+        branches::note(work, main, chain, header)?;
+        work.core.counts.commits += 1;
+        received.commits += 1;
+        extend_chain(work, chain, header)?;
+        match fault {
+            Some(reason) => quarantine(work, chain, seq, reason, received),
+            None if row.only_items() => new.items.push((chain, seq)),
+            None => new.changes.push((chain, seq)),
         }
     }
-    match contradicts {
-        Some(first) => keep_evidence(work, chain, first, run)?,
-        None => {
-            put_batch(work, chain, run.signed(), run.headers())?;
-            let last = run.batch().last;
-            let known = work.chain_mut(chain)?;
-            known.sealed = known.sealed.max(last);
-        }
+    if let Some(first) = fork {
+        keep_evidence(work, main, first, run)?;
+    }
+    put_batch(work, last, run.signed(), run.headers())?;
+    let (first, end) = (run.batch().first, run.batch().last);
+    let known = work.chain_mut(last)?;
+    // Nobody else seals what was written here and waits for it.
+    if last != main || !waiting || first <= known.sealed.saturating_add(1) {
+        known.sealed = known.sealed.max(end);
+    }
+    if own && received.commits > before && !received.new_incarnation {
+        incarnation::renew(work);
+        received.new_incarnation = true;
+    }
+    Ok(())
+}
+
+/// Takes up what a commit that is here may have lacked.
+fn take_again(
+    work: &mut Work,
+    (chain, seq): (u32, u64),
+    header: &Header,
+    leaves: &[WireLeaf],
+    new: &mut New,
+    received: &mut Received,
+) -> Result<()> {
+    received.duplicates += 1;
+    if let Some(mut row) = load_commit(work, chain, seq)?
+        && leaves::fill_in(work, header, &mut row, leaves)?
+    {
+        put_commit(work, chain, seq, &row);
+        new.changes.push((chain, seq));
     }
     Ok(())
 }
@@ -148,28 +181,6 @@ fn take_batch(
 fn put_commit(work: &mut Work, chain: u32, seq: u64, row: &CommitRow) {
     work.txn
         .put(rows::in_chain(kind::COMMIT, chain, seq), row.to_bytes());
-}
-
-/// Whether a commit fits its neighbours in the chain, as far as they are here.
-fn links(work: &Work, chain: u32, header: &Header) -> Result<bool> {
-    let seq = header.fields().seq;
-    let tip = work.core.chain(chain)?.tip();
-    if tip.seq + 1 == seq && check_link(&tip, header).is_err() {
-        return Ok(false);
-    }
-    let before = match seq.checked_sub(1) {
-        Some(0) | None => None,
-        Some(before) => load_commit(work, chain, before)?,
-    };
-    if let Some(before) = before
-        && check_link(&before.header()?.tip(), header).is_err()
-    {
-        return Ok(false);
-    }
-    match load_commit(work, chain, seq.saturating_add(1))? {
-        Some(after) => Ok(check_link(&header.tip(), &after.header()?).is_ok()),
-        None => Ok(true),
-    }
 }
 
 /// Moves the chain's end over what is here without a gap.
@@ -231,17 +242,19 @@ fn known_run(work: &Work, chain: u32, seq: u64) -> Result<Option<VerifiedRun>> {
     work.scan(&prefix, &prefix, &mut |key, row| {
         let first = rows::place(key).map_or(u64::MAX, |(_, first)| first);
         if first <= seq {
-            found = batch_row(row).map(|signed| (first, signed));
+            found = batch_row(row);
         }
         Ok(first <= seq)
     })?;
-    let Some((first, signed)) = found else {
+    let Some(signed) = found else {
         return Ok(None);
     };
-    let mut headers = Vec::new();
-    let last = signed.verify_signature()?.last;
-    for at in first..=last {
-        let Some(row) = load_commit(work, chain, at)? else {
+    let Some(places) = branches::run(work, &work.core, &signed.verify_signature()?)? else {
+        return Ok(None);
+    };
+    let mut headers = Vec::with_capacity(places.len());
+    for (number, at) in places {
+        let Some(row) = load_commit(work, number, at)? else {
             return Ok(None);
         };
         headers.push(row.header()?);

@@ -251,7 +251,11 @@ pub(crate) fn revoke(
     let chains = work.core.chains.iter().filter(|c| c.id.author.0 == *key);
     // Up to the first gap: what lies beyond may be one commit at a place far ahead, and all that is
     // still to be written before it would have authority.
-    let mut cuts: BTreeMap<ReplicaId, u64> = chains.map(|c| (c.id.replica, c.seq)).collect();
+    let mut cuts: BTreeMap<ReplicaId, u64> = BTreeMap::new();
+    for chain in chains {
+        // Of a chain that forked the first number's end.
+        cuts.entry(chain.id.replica).or_insert(chain.seq);
+    }
     if commit.id.author.0 == *key {
         cuts.insert(commit.id.replica, commit.place().1);
     }

@@ -121,10 +121,7 @@ impl Vault {
                 "an import's source needs a name of 1 to 128 bytes",
             ));
         }
-        let (chain, id) = self.authored(|work, signer| {
-            let id = OwnCommit::chain_of(work, signer);
-            Ok((work.number_chain(&id)?, id))
-        })?;
+        let (chain, id) = self.authored(OwnCommit::own_chain)?;
         let preparer = Preparer::new(&self.core, id.actor(), chain, source)?;
         let mut timer = Timer {
             clock: self.core.clock,

@@ -2,7 +2,9 @@
 
 use crate::error::{Error, Result};
 use crate::ids::{ChainId, CommitId, DeviceKey, ReplicaId};
-use crate::vault::core::{Core, load_commit, pack_row, unpack_row};
+use crate::ledger::forks::{Branches, Lineage};
+use crate::vault::branches::{is_open, lineage};
+use crate::vault::core::{Chain, Core, load_commit, pack_row, unpack_row};
 use crate::vault::rows::{Row, Rows, kind};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -34,13 +36,6 @@ impl Held {
         })
     }
 
-    /// Whether all of `other` is here.
-    pub(crate) fn covers_all(&self, other: &Self) -> bool {
-        other
-            .ranges()
-            .all(|(c, first, last)| self.covers(c, first, last))
-    }
-
     /// Forgets a chain.
     pub(crate) fn remove(&mut self, chain: &ChainId) {
         self.0.remove(chain);
@@ -49,13 +44,6 @@ impl Held {
     /// Whether anything of a chain is here.
     pub(crate) fn has(&self, chain: &ChainId) -> bool {
         self.0.contains_key(chain)
-    }
-
-    /// Adds all of `other`.
-    pub(crate) fn extend(&mut self, other: &Self) {
-        for (chain, first, last) in other.ranges() {
-            self.insert(*chain, first, last);
-        }
     }
 
     /// How far a chain is here without a gap.
@@ -69,16 +57,6 @@ impl Held {
         self.0
             .iter()
             .map(|(chain, ranges)| (chain, ranges.as_slice()))
-    }
-
-    fn ranges(&self) -> impl Iterator<Item = (&ChainId, u64, u64)> {
-        let one = |(chain, ranges): (_, &'_ Vec<_>)| {
-            ranges
-                .iter()
-                .map(move |(first, last)| (chain, *first, *last))
-                .collect::<Vec<_>>()
-        };
-        self.0.iter().flat_map(one)
     }
 }
 
@@ -97,41 +75,149 @@ pub(crate) struct Marks {
     pub(crate) tips: Tips,
 }
 
-/// The commit at a place of each chain: two branches of a fork have the same places.
-pub(crate) type Tips = BTreeMap<ChainId, (u64, CommitId)>;
+/// Commits of each chain that a vault holds with all before them, by place and id: where the chain
+/// ends before the first gap, and some on the way there. Two branches of a fork have the same places,
+/// so only ids tell them apart; of a chain that forked every branch's end is named.
+pub(crate) type Tips = BTreeMap<ChainId, Vec<(u64, CommitId)>>;
 
-/// Where the chains of a vault end before the first gap.
+/// Most commits that tips name of one chain.
+pub(crate) const TIPS_MAX: usize = 4096;
+
+/// How far below an end further commits are named: where another vault knows a branch only in part,
+/// that part is found to within a factor.
+const STEPS: [u64; 5] = [0, 16, 256, 4096, 65_536];
+
+/// What a vault holds of its chains without a gap.
 pub(crate) fn tips(rows: &dyn Rows, core: &Core, held: &Held) -> Result<Tips> {
     let mut tips = Tips::new();
     for (id, _) in held.chains() {
-        let (seq, no) = (held.reach(id), core.chain_no(id));
-        if let Some(row) = no
-            .map(|no| load_commit(rows, no, seq))
-            .transpose()?
-            .flatten()
-        {
-            tips.insert(*id, (seq, row.header()?.id()));
+        let (reach, no) = (held.reach(id), core.chain_no(id));
+        let Some(no) = no.filter(|_| reach > 0) else {
+            continue;
+        };
+        let mut named = match core.forks.get(id) {
+            Some(branches) => ends(rows, branches, reach)?,
+            None => Vec::new(),
+        };
+        if !core.forks.has(id) || named.is_empty() {
+            let branches = core.forks.get(id);
+            let end = branches.map_or(reach, |b| reach.min(b.trunk().saturating_sub(1)));
+            named = at_steps(end, &mut |seq| {
+                let row = load_commit(rows, no, seq)?;
+                Ok(row.map(|row| row.header()).transpose()?.map(|h| h.id()))
+            })?;
         }
+        named.sort_unstable();
+        named.dedup();
+        named.truncate(TIPS_MAX);
+        tips.insert(*id, named);
     }
     Ok(tips)
 }
 
-/// Of these ends of chains, those that are another commit here.
-pub(crate) fn forked(rows: &dyn Rows, core: &Core, tips: &Tips) -> Result<Vec<ChainId>> {
-    let mut forked = Vec::new();
-    for (id, (seq, tip)) in tips {
-        let no = core.chain_no(id);
-        let row = no
-            .map(|no| load_commit(rows, no, *seq))
-            .transpose()?
-            .flatten();
-        if let Some(row) = row
-            && row.header()?.id() != *tip
-        {
-            forked.push(*id);
+fn at_steps(
+    end: u64,
+    id: &mut dyn FnMut(u64) -> Result<Option<CommitId>>,
+) -> Result<Vec<(u64, CommitId)>> {
+    let mut named = Vec::new();
+    for step in STEPS {
+        let Some(seq) = end.checked_sub(step).filter(|seq| *seq > 0) else {
+            break;
+        };
+        named.extend(id(seq)?.map(|id| (seq, id)));
+    }
+    Ok(named)
+}
+
+/// The ends of branches that are here down to the trunk, and some commits below them.
+fn ends(rows: &dyn Rows, branches: &Branches, reach: u64) -> Result<Vec<(u64, CommitId)>> {
+    let mut named = Vec::new();
+    for (id, _) in branches.ends() {
+        let (mut line, whole) = branches.down(id);
+        if !whole || reach < branches.trunk().saturating_sub(1) {
+            continue;
+        }
+        // What came damaged or without its key is not here, nor is what follows it.
+        line.reverse();
+        let mut open = 0;
+        for (_, node) in &line {
+            if !is_open(rows, node.number, node.seq)? {
+                break;
+            }
+            open += 1;
+        }
+        line.truncate(open);
+        if let Some((_, last)) = line.last() {
+            named.extend(at_steps(last.seq, &mut |seq| {
+                let at = line.partition_point(|(_, node)| node.seq < seq);
+                let there = line.get(at).filter(|(_, node)| node.seq == seq);
+                Ok(there.map(|(id, _)| *id))
+            })?);
         }
     }
-    Ok(forked)
+    Ok(named)
+}
+
+/// What a peer has, as far as it said and as far as that is known here.
+pub(crate) struct Has<'a> {
+    held: &'a Held,
+    /// Of chains that forked, here or there: what the peer's tips descend from.
+    lines: BTreeMap<ChainId, Lineage>,
+}
+
+impl<'a> Has<'a> {
+    pub(crate) fn new(rows: &dyn Rows, core: &Core, held: &'a Held, tips: &Tips) -> Result<Self> {
+        let mut lines: BTreeMap<ChainId, Lineage> = BTreeMap::new();
+        for chain in core.forks.chains() {
+            lines.insert(*chain, Lineage::default());
+        }
+        for (chain, named) in tips {
+            let Some(main) = core.chain_no(chain) else {
+                continue;
+            };
+            if !core.forks.has(chain) && held.has(chain) {
+                let mut other = false;
+                for (seq, id) in named {
+                    let row = load_commit(rows, main, *seq)?;
+                    let here = row.map(|row| row.header()).transpose()?;
+                    other |= here.is_some_and(|header| header.id() != *id);
+                }
+                // One line: what it says of places holds.
+                if !other {
+                    continue;
+                }
+            }
+            let line = lines.entry(*chain).or_default();
+            for (seq, id) in named {
+                line.join(lineage(rows, core, chain, (*seq, id))?.unwrap_or_default());
+            }
+        }
+        Ok(Self { held, lines })
+    }
+
+    /// Whether the peer has all of a run of commits.
+    pub(crate) fn covers(&self, chain: &ChainId, first: u64, (last, id): (u64, &CommitId)) -> bool {
+        match self.lines.get(chain) {
+            Some(line) => line.has(last, id),
+            None => self.held.covers(chain, first, last),
+        }
+    }
+
+    /// How many commits of a chain it lacks, of those that are here without a gap.
+    fn lacks(&self, core: &Core, chain: &Chain) -> u64 {
+        let Some(line) = self.lines.get(&chain.id) else {
+            return chain.seq.saturating_sub(self.held.reach(&chain.id));
+        };
+        match core.forks.get(&chain.id) {
+            Some(branches) => {
+                let lacks = branches.nodes().filter(|(id, n)| !line.has(n.seq, id));
+                lacks.count() as u64
+            }
+            None => (1..=chain.seq)
+                .filter(|seq| !line.has(*seq, &chain.tip))
+                .count() as u64,
+        }
+    }
 }
 
 impl Marks {
@@ -142,7 +228,8 @@ impl Marks {
     /// The newest mark of one peer.
     pub(crate) fn load(rows: &dyn Rows, device: &DeviceKey) -> Result<Option<Self>> {
         let row = rows.get(&Self::key(device))?;
-        row.map(|row| unpack_row(&row)).transpose()
+        // Marks decide what is sent again, nothing else: those of an older format are none.
+        Ok(row.and_then(|row| unpack_row(&row).ok()))
     }
 
     fn key(device: &DeviceKey) -> Vec<u8> {
@@ -155,7 +242,9 @@ impl Marks {
         for (key, row) in rows.all(&[kind::MARKS])? {
             let device = DeviceKey::from_slice(key.get(1..).unwrap_or_default())
                 .map_err(|_| Error::integrity("a mark has no device"))?;
-            all.insert(device, unpack_row(&row)?);
+            if let Ok(marks) = unpack_row(&row) {
+                all.insert(device, marks);
+            }
         }
         Ok(all)
     }
@@ -164,20 +253,23 @@ impl Marks {
 /// How many commits no peer's mark covers yet.
 pub(crate) fn outbox(rows: &dyn Rows, core: &Core) -> Result<u64> {
     let peers = Marks::load_all(rows)?;
-    let covered = |id: &ChainId| {
-        let others = peers
-            .iter()
-            .filter(|(device, _)| **device != core.meta.device);
-        others
-            .map(|(_, marks)| marks.held.reach(id))
-            .max()
-            .unwrap_or(0)
-    };
-    Ok(core
-        .chains
+    let others = peers
         .iter()
-        .map(|c| c.seq.saturating_sub(covered(&c.id)))
-        .sum())
+        .filter(|(device, _)| **device != core.meta.device);
+    let peers = others
+        .map(|(_, marks)| Has::new(rows, core, &marks.held, &marks.tips))
+        .collect::<Result<Vec<_>>>()?;
+    let nobody = Held::default();
+    let none = Has::new(rows, core, &nobody, &Tips::new())?;
+    let mut sum = 0;
+    for (chain, no) in core.chains.iter().zip(0u32..) {
+        // The first number stands for a chain that has several.
+        if core.chain_no(&chain.id) == Some(no) {
+            let lacks = peers.iter().chain([&none]).map(|p| p.lacks(core, chain));
+            sum += lacks.min().unwrap_or(0);
+        }
+    }
+    Ok(sum)
 }
 
 #[cfg(test)]
@@ -208,7 +300,8 @@ mod tests {
             prop_assert_eq!(held.covers(&CHAIN, first, last), all);
             let reach = (1..).take_while(|seq| model.contains(seq)).count() as u64;
             prop_assert_eq!(held.reach(&CHAIN), reach);
-            let listed: u64 = held.ranges().map(|(_, first, last)| last - first + 1).sum();
+            let ranges = held.chains().flat_map(|(_, ranges)| ranges);
+            let listed: u64 = ranges.map(|(first, last)| last - first + 1).sum();
             prop_assert_eq!(listed, model.len() as u64);
         }
     }

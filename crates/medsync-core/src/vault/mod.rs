@@ -4,6 +4,7 @@
 //! [`Vault::import`]; read with [`Vault::read`] and [`Vault::record`]; settle questions with
 //! [`Vault::resolve`]; meet other vaults over a folder with [`Vault::exchange`].
 
+mod branches;
 mod commit_row;
 mod core;
 mod crowd;
@@ -16,6 +17,7 @@ pub mod finding;
 mod fold;
 mod granted;
 mod import;
+mod incarnation;
 pub mod index;
 mod leaves;
 mod marks;

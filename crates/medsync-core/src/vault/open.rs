@@ -19,6 +19,7 @@ use crate::store::StorageBackend;
 use crate::store::{Store, Tuning, Unlock};
 use crate::time::{Clock, Timestamp};
 use crate::vault::Vault;
+use crate::vault::branches;
 use crate::vault::core::{
     Chain, Core, Counts, Meta, Work, WorkspaceMeta, load_commit, pack_row, unpack_row,
 };
@@ -302,6 +303,7 @@ fn found(
     let core = Core {
         meta: Arc::new(meta.clone()),
         chains: Vec::new(),
+        forks: Arc::default(),
         clock: Clock::default(),
         counts: Counts::default(),
         membership: Arc::new(Membership::new([0; 32])),
@@ -503,6 +505,7 @@ pub(crate) fn load_core(rows: &dyn Rows) -> Result<Core> {
     let authority = meta.workspace.as_ref().map_or([0; 32], |w| w.authority);
     let mut core = Core {
         meta: Arc::new(meta),
+        forks: Arc::new(branches::load(rows, &chains)?),
         chains,
         clock: Clock::resume(Timestamp(clock)),
         counts: unpack_row(&get("counts")?)?,

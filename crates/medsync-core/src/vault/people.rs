@@ -54,6 +54,11 @@ fn row_key(author: &AuthorKey) -> Vec<u8> {
     [&[kind::PERSON][..], &author.0].concat()
 }
 
+/// Whether a person's signing key is kept in this vault.
+pub(crate) fn is_here(rows: &dyn Rows, author: &AuthorKey) -> Result<bool> {
+    rows.get(&row_key(author)).map(|row| row.is_some())
+}
+
 fn context(author: &AuthorKey) -> String {
     format!("medsync v1 person {author}")
 }

@@ -70,17 +70,7 @@ impl Vault {
             {
                 return Err(Error::ReviewOutdated);
             }
-            let stands = match decision {
-                Decision::Keep(n) => {
-                    let kept = outcome.candidates.get(n);
-                    let kept = kept.ok_or(Error::invalid_at("there is no such candidate", n))?;
-                    kept.cell.standing().clone()
-                }
-                Decision::Replace(value) => replacement(outcome, &value)?,
-                Decision::Remove => Cell::Removed {
-                    reason: because.clone().into(),
-                },
-            };
+            let stands = stands_after(decision, outcome, &because)?;
             if policy::without_effect(rules.policy(field_of_key(&key)), outcome, &stands) {
                 return Err(Error::Refused {
                     what: "a final status cannot be revived by a decision",
@@ -111,6 +101,21 @@ impl Vault {
             commit_edits(work, signer, Intent::Review, vec![edit])
         })
     }
+}
+
+/// What a decision lets stand.
+fn stands_after(decision: Decision, outcome: &policy::Outcome, because: &str) -> Result<Cell> {
+    Ok(match decision {
+        Decision::Keep(n) => {
+            let kept = outcome.candidates.get(n);
+            let kept = kept.ok_or(Error::invalid_at("there is no such candidate", n))?;
+            kept.cell.standing().clone()
+        }
+        Decision::Replace(value) => replacement(outcome, &value)?,
+        Decision::Remove => Cell::Removed {
+            reason: because.into(),
+        },
+    })
 }
 
 /// A new value in the shape of the candidates: bound members stay bound, an item keeps its place.

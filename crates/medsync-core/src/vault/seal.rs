@@ -5,6 +5,7 @@ use crate::ids::AuthorKey;
 use crate::ledger::batch::{self, BatchHeader, SignedHeader};
 use crate::ledger::commit::Header;
 use crate::vault::Vault;
+use crate::vault::branches;
 use crate::vault::commit_row::CommitRow;
 use crate::vault::core::{Chain, Core, Work};
 use crate::vault::rows::{self, kind};
@@ -89,15 +90,23 @@ pub(crate) fn put_batch(
     let (Some(first), Some(last)) = (run.first(), run.last()) else {
         return Ok(());
     };
-    let place = rows::in_chain(kind::BATCH, chain, first.fields().seq);
-    let there = work.txn.get(&place)?.and_then(|row| batch_row(&row));
-    if let Some(there) = there
+    let batch = BatchHeader::parse(&signed.header)?;
+    let row = [&signed.signature[..], &signed.header].concat();
+    let there = work
+        .txn
+        .get(&rows::in_chain(kind::BATCH, chain, first.fields().seq))?;
+    // It may have come before the chain forked.
+    if there.as_ref() == Some(&row) {
+        return Ok(());
+    }
+    if !work.core.forks.has(&batch.chain)
+        && let Some(there) = there.and_then(|row| batch_row(&row))
         && BatchHeader::parse(&there.header)?.last >= last.fields().seq
     {
         return Ok(());
     }
-    work.txn
-        .put(place, [&signed.signature[..], &signed.header].concat());
+    let place = branches::batch_key(&work.core, chain, &batch);
+    work.txn.put(place, row);
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! How a vault stands: counts, what waits, and digests that are equal on converged replicas.
 
 use crate::error::Result;
-use crate::ids::{AuthorKey, RecordId, hex};
+use crate::ids::{AuthorKey, ChainId, RecordId, hex};
 use crate::phi::Phi;
 use crate::vault::Vault;
 use crate::vault::commit_row::CommitRow;
@@ -124,7 +124,8 @@ impl Vault {
     }
 }
 
-/// Over every chain, by id: where it ends without a gap, and what lies beyond.
+/// Over every chain, by id: where it ends without a gap, and what lies beyond. Of a chain that
+/// forked every commit counts, by place and id: under which number it lies is nobody's business.
 fn ledger_digest(rows: &dyn Rows, core: &Core) -> Result<[u8; 32]> {
     let mut chains: Vec<_> = core
         .chains
@@ -132,12 +133,17 @@ fn ledger_digest(rows: &dyn Rows, core: &Core) -> Result<[u8; 32]> {
         .zip(0u32..)
         .filter(|(c, _)| c.max_seq > 0)
         .collect();
-    chains.sort_by_key(|(chain, _)| chain.id);
+    chains.sort_by_key(|(chain, no)| (chain.id, *no));
+    chains.dedup_by_key(|(chain, _)| chain.id);
     let mut hasher = blake3::Hasher::new_derive_key("medsync v1 ledger digest");
     for (chain, no) in chains {
         hasher
             .update(&chain.id.author.0)
             .update(&chain.id.replica.0);
+        if core.forks.has(&chain.id) {
+            forked_digest(rows, core, &chain.id, &mut hasher)?;
+            continue;
+        }
         hasher.update(&chain.seq.to_be_bytes()).update(&chain.tip.0);
         let prefix = rows::of_chain(kind::COMMIT, no);
         let beyond = rows::in_chain(kind::COMMIT, no, chain.seq.saturating_add(1));
@@ -150,6 +156,29 @@ fn ledger_digest(rows: &dyn Rows, core: &Core) -> Result<[u8; 32]> {
         })?;
     }
     Ok(*hasher.finalize().as_bytes())
+}
+
+fn forked_digest(
+    rows: &dyn Rows,
+    core: &Core,
+    id: &ChainId,
+    hasher: &mut blake3::Hasher,
+) -> Result<()> {
+    let mut commits = Vec::new();
+    for (_, no) in core.chains.iter().zip(0u32..).filter(|(c, _)| c.id == *id) {
+        let prefix = rows::of_chain(kind::COMMIT, no);
+        rows.scan(&prefix, &prefix, &mut |_, row| {
+            let header = CommitRow::from_bytes(row)?.header()?;
+            commits.push((header.fields().seq, header.id()));
+            Ok(true)
+        })?;
+    }
+    commits.sort_unstable();
+    hasher.update(b"forked");
+    for (seq, id) in commits {
+        hasher.update(&seq.to_be_bytes()).update(&id.0);
+    }
+    Ok(())
 }
 
 fn state_digest(rows: &dyn Rows, core: &Core) -> Result<[u8; 32]> {

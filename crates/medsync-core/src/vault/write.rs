@@ -21,6 +21,7 @@ use crate::vault::commit_row::{CommitRow, LeafRow};
 use crate::vault::core::{Core, Work, load_commit, load_record, pack_row};
 use crate::vault::crowd;
 use crate::vault::finding;
+use crate::vault::incarnation;
 use crate::vault::index;
 use crate::vault::rows::{self, Row, Rows, kind};
 use serde::{Deserialize, Serialize};
@@ -90,12 +91,21 @@ pub(crate) struct OwnCommit {
 }
 
 impl OwnCommit {
-    /// The chain that a person writes to on this replica.
-    pub(crate) fn chain_of(work: &Work, signer: &Signer) -> ChainId {
-        ChainId {
+    /// The chain that a person writes to on this replica, with its number. Nothing is added to one
+    /// that forked, or of which more is here than its end follows from.
+    pub(crate) fn own_chain(work: &mut Work, signer: &Signer) -> Result<(u32, ChainId)> {
+        let chain_of = |work: &Work| ChainId {
             author: signer.author,
             replica: work.core.meta.replica,
+        };
+        let mut id = chain_of(work);
+        let number = work.core.chain_no(&id);
+        let ahead = |no| work.core.chain(no).is_ok_and(|c| c.max_seq > c.seq);
+        if work.core.forks.has(&id) || number.is_some_and(ahead) {
+            incarnation::renew(work);
+            id = chain_of(work);
         }
+        Ok((work.number_chain(&id)?, id))
     }
 
     /// Starts the next commit of the signer's chain.
@@ -117,8 +127,7 @@ impl OwnCommit {
         lane: Lane,
         hlc: Timestamp,
     ) -> Result<Self> {
-        let id = Self::chain_of(work, signer);
-        let chain = work.number_chain(&id)?;
+        let (chain, id) = Self::own_chain(work, signer)?;
         let tip = work.core.chain(chain)?.tip();
         // A copy of this vault with a fast clock may have written the chain's end.
         let hlc = if hlc < tip.hlc { tip.hlc.next() } else { hlc };

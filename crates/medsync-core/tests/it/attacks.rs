@@ -1,6 +1,7 @@
 //! Whoever can put a file on the stick, member or stranger, and what that must not do.
 
 mod carrier;
+mod forks;
 mod member;
 mod own;
 

@@ -11,7 +11,7 @@ use crate::vault::core::DataKey;
 use crate::vault::exchange::files::Name;
 use crate::vault::exchange::incoming::split;
 use crate::vault::exchange::keys::{self, KeyFile};
-use crate::vault::exchange::manifest::{self, FORMAT, FileMark, LABEL, Marks};
+use crate::vault::exchange::manifest::{self, Carried, FORMAT, FileMark, LABEL, Marks};
 use crate::vault::marks::{Held, Tips};
 use std::sync::Arc;
 
@@ -76,11 +76,14 @@ pub fn sample(kind: FileKind) -> Vec<u8> {
     held.insert(chain(1), 1, 64);
     held.insert(chain(1), 70, 70);
     held.insert(chain(2), 1, 3);
+    let mut carries = Carried::default();
+    carries.insert(chain(1), (1, 64, CommitId([8; 32])));
+    carries.insert(chain(2), (1, 3, CommitId([9; 32])));
     let file = FileMark {
         name: Name::Batches(3),
         hash: [4; 32],
         recipients: [5; 32],
-        carries: held.clone(),
+        carries,
     };
     let marks = Marks {
         workspace,
@@ -90,7 +93,7 @@ pub fn sample(kind: FileKind) -> Vec<u8> {
         hlc: Timestamp(9),
         recipients: [5; 32],
         held,
-        tips: Tips::from([(chain(1), (64, CommitId([8; 32])))]),
+        tips: Tips::from([(chain(1), vec![(64, CommitId([8; 32]))])]),
         files: vec![file],
     };
     let key = |no, patient| DataKey {

@@ -3,19 +3,20 @@
 use crate::crypto::envelope;
 use crate::error::{Error, Result};
 use crate::ids::{DataKeyId, DeviceKey};
+use crate::ledger::batch::BatchHeader;
 use crate::ledger::cbor::Reader;
 use crate::ledger::wire::{SEALED_BYTES_MAX, SealedBatch, VerifiedBatch};
+use crate::vault::branches;
 use crate::vault::core::{DataKey, load_data_key};
 use crate::vault::deliver::Received;
 use crate::vault::exchange::files::{Name, is_device_dir};
 use crate::vault::exchange::keys::{self, KEYS_BYTES_MAX, KeyFile};
-use crate::vault::exchange::manifest::{MARKS_BYTES_MAX, Marks, read_label};
+use crate::vault::exchange::manifest::{FileMark, MARKS_BYTES_MAX, Marks, read_label};
 use crate::vault::exchange::outgoing::{FILE_BYTES, held};
 use crate::vault::exchange::{
     ExchangeProgress, Found, FoundKeys, Numbers, PeerMarks, Phase, Visit, words,
 };
-use crate::vault::marks::{Marks as PeerMark, Tips, forked};
-use crate::vault::pending::is_whole;
+use crate::vault::marks::Marks as PeerMark;
 use crate::vault::rows::{Rows, kind};
 use std::collections::HashMap;
 use std::io::ErrorKind;
@@ -48,7 +49,7 @@ impl Visit<'_> {
             Ok(true)
         })?;
         self.report.received.pending = pending;
-        self.held = held(&rows)?;
+        self.held = held(&rows, &self.vault.core)?;
         self.keep_marks(&found)?;
         Ok(found)
     }
@@ -59,6 +60,7 @@ impl Visit<'_> {
         sum.duplicates += received.duplicates;
         sum.quarantined += received.quarantined;
         sum.equivocations += received.equivocations;
+        sum.new_incarnation |= received.new_incarnation;
     }
 
     /// Lists every device's folder and opens marks and keys.
@@ -193,20 +195,13 @@ impl Visit<'_> {
         let batches = |name: &Name| matches!(name, Name::Batches(_));
         let files: Vec<(&Found, Name)> = all.filter(|(_, name)| batches(name)).collect();
         let total = files.len() as u64;
-        // By their places the branches of a fork look the same: whoever has another is read.
-        let rows = self.vault.store.read()?;
-        for marks in found.iter().filter_map(|f| f.marks.as_ref()) {
-            for chain in forked(&rows, &self.vault.core, &marks.tips)? {
-                self.held.remove(&chain);
-                self.forked.push(chain);
-            }
-        }
-        drop(rows);
         for (done, (from, name)) in (0..).zip(files) {
             let phase = Phase::TakingUp;
             (self.progress)(&ExchangeProgress { phase, done, total });
             let listed = from.marks.as_ref().and_then(|m| m.file(name));
-            if listed.is_some_and(|file| self.held.covers_all(&file.carries)) {
+            if let Some(file) = listed
+                && self.has_all(file)?
+            {
                 continue;
             }
             let hash = listed.map(|file| file.hash);
@@ -219,7 +214,7 @@ impl Visit<'_> {
         for from in found {
             let listed = from.marks.iter().flat_map(|m| &m.files);
             for file in listed.filter(|file| !from.names.contains(&file.name)) {
-                if !self.held.covers_all(&file.carries) {
+                if !self.has_all(file)? {
                     self.problem(&from.dir, file.name, "it is missing");
                 }
             }
@@ -236,14 +231,36 @@ impl Visit<'_> {
         self.count(received);
         let rows = self.vault.store.read()?;
         for run in runs {
-            let no = self.vault.core.chain_no(&run.chain).unwrap_or(u32::MAX);
-            // Of a chain that forked every branch is read; of a batch that came damaged the next
-            // copy is.
-            if !self.forked.contains(&run.chain) && is_whole(&rows, no, run.first, run.last)? {
+            // Of a batch that came damaged the next copy is read.
+            if branches::is_whole(&rows, &self.vault.core, &run)? {
                 self.held.insert(run.chain, run.first, run.last);
             }
         }
         Ok(())
+    }
+
+    /// Whether all that a file holds is here.
+    fn has_all(&self, file: &FileMark) -> Result<bool> {
+        let rows = self.vault.store.read()?;
+        for (chain, (first, last, last_id)) in file.carries.runs() {
+            let batch = BatchHeader {
+                workspace: self.workspace,
+                chain: *chain,
+                first: *first,
+                last: *last,
+                last_id: *last_id,
+            };
+            if !self.has(&rows, &batch)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether a batch is here: by their places the branches of a fork look the same.
+    fn has(&self, rows: &dyn Rows, batch: &BatchHeader) -> Result<bool> {
+        let held = self.held.covers(&batch.chain, batch.first, batch.last);
+        Ok(held && branches::is_whole(rows, &self.vault.core, batch)?)
     }
 
     /// The batches of a file that are new here and verify. One that does not leaves the others.
@@ -259,12 +276,8 @@ impl Visit<'_> {
                 self.problem(dir, name, "it has a batch of another workspace");
             }
             Ok(batch) => {
-                let run = batch.run().batch();
-                let (chain, last, tip) = (run.chain, run.last, run.last_id);
-                let other = forked(&rows, &self.vault.core, &Tips::from([(chain, (last, tip))]));
-                if !self.held.covers(&chain, run.first, last)
-                    || other.is_ok_and(|forked| !forked.is_empty())
-                {
+                let is_here = self.has(&rows, batch.run().batch());
+                if !is_here.is_ok_and(|here| here) {
                     batches.push(batch);
                 }
             }

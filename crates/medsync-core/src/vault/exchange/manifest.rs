@@ -2,12 +2,13 @@
 
 use crate::crypto::sign::{self, SigningKey};
 use crate::error::{Error, Result};
-use crate::ids::{ChainId, DeviceKey, ReplicaId, WorkspaceId};
+use crate::ids::{ChainId, CommitId, DeviceKey, ReplicaId, WorkspaceId};
 use crate::ledger::cbor::{Reader, encode};
 use crate::time::Timestamp;
 use crate::vault::exchange::files::Name;
-use crate::vault::marks::{Held, Tips};
+use crate::vault::marks::{Held, TIPS_MAX, Tips};
 use minicbor::Encoder;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 
 /// First in every file: whoever finds one later knows that nothing is promised.
@@ -20,6 +21,8 @@ pub(super) const CONTEXT: &str = "medsync v1 exchange marks";
 const CHAINS_MAX: usize = 65_536;
 const RANGES_MAX: usize = 4096;
 const FILES_MAX: usize = 10_000;
+/// Most runs of one chain in one file.
+const RUNS_MAX: usize = 65_536;
 const WHAT: &str = "marks are malformed";
 
 type Encoded = std::result::Result<(), minicbor::encode::Error<Infallible>>;
@@ -74,15 +77,94 @@ fn read_held(r: &mut Reader<'_>) -> Result<Held> {
     Ok(held)
 }
 
+fn write_tips(tips: &Tips, e: &mut Encoder<Vec<u8>>) -> Encoded {
+    e.array(tips.len().min(CHAINS_MAX) as u64)?;
+    for (chain, named) in tips.iter().take(CHAINS_MAX) {
+        e.array(3)?.encode(chain.author)?.encode(chain.replica)?;
+        e.array(named.len().min(TIPS_MAX) as u64)?;
+        for (seq, id) in named.iter().take(TIPS_MAX) {
+            e.array(2)?.u64(*seq)?.encode(id)?;
+        }
+    }
+    Ok(())
+}
+
 fn read_tips(r: &mut Reader<'_>) -> Result<Tips> {
     let mut tips = Tips::new();
     let mut before = None;
     for _ in 0..r.list(CHAINS_MAX)? {
-        r.array(4)?;
+        r.array(3)?;
         let chain = read_chain(r, &mut before)?;
-        tips.insert(chain, (r.value()?, r.value()?));
+        let mut named: Vec<(u64, CommitId)> = Vec::new();
+        for _ in 0..r.list(TIPS_MAX)? {
+            r.array(2)?;
+            let next = (r.value()?, r.value()?);
+            if named.last().is_some_and(|last| *last >= next) {
+                return Err(r.fault());
+            }
+            named.push(next);
+        }
+        tips.insert(chain, named);
     }
     Ok(tips)
+}
+
+/// A run of commits in a file: first and last place, and the last commit.
+pub(super) type Run = (u64, u64, CommitId);
+
+/// The runs that a file holds, by chain, ascending.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Carried(BTreeMap<ChainId, BTreeSet<Run>>);
+
+impl Carried {
+    /// Adds a run.
+    pub(super) fn insert(&mut self, chain: ChainId, run: Run) {
+        self.0.entry(chain).or_default().insert(run);
+    }
+
+    /// Every run.
+    pub(super) fn runs(&self) -> impl Iterator<Item = (&ChainId, &Run)> {
+        let chains = self.0.iter();
+        chains.flat_map(|(chain, runs)| runs.iter().map(move |run| (chain, run)))
+    }
+
+    /// Whether a run is one of them.
+    pub(super) fn has(&self, chain: &ChainId, run: &Run) -> bool {
+        self.0.get(chain).is_some_and(|runs| runs.contains(run))
+    }
+
+    fn write(&self, e: &mut Encoder<Vec<u8>>) -> Encoded {
+        e.array(self.0.len().min(CHAINS_MAX) as u64)?;
+        for (chain, runs) in self.0.iter().take(CHAINS_MAX) {
+            e.array(3)?.encode(chain.author)?.encode(chain.replica)?;
+            e.array(runs.len().min(RUNS_MAX) as u64)?;
+            for (first, last, id) in runs.iter().take(RUNS_MAX) {
+                e.array(3)?.u64(*first)?.u64(*last)?.encode(id)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<Self> {
+        let mut carried = Self::default();
+        let mut before = None;
+        for _ in 0..r.list(CHAINS_MAX)? {
+            r.array(3)?;
+            let chain = read_chain(r, &mut before)?;
+            let mut runs = BTreeSet::new();
+            for _ in 0..r.list(RUNS_MAX)? {
+                r.array(3)?;
+                let run: Run = (r.value()?, r.value()?, r.value()?);
+                let possible = run.0 >= 1 && run.0 <= run.1 && i64::try_from(run.1).is_ok();
+                if !possible || runs.last().is_some_and(|last| *last >= run) {
+                    return Err(r.fault());
+                }
+                runs.insert(run);
+            }
+            carried.0.insert(chain, runs);
+        }
+        Ok(carried)
+    }
 }
 
 /// What marks say of one file.
@@ -94,7 +176,7 @@ pub(super) struct FileMark {
     /// For whom it was sealed: [`recipients_mark`].
     pub(super) recipients: [u8; 32],
     /// The commits in it.
-    pub(super) carries: Held,
+    pub(super) carries: Carried,
 }
 
 /// What a device says of itself.
@@ -142,16 +224,12 @@ impl Marks {
                 .i64(self.hlc.0)?
                 .bytes(&self.recipients)?;
             write_held(&self.held, e)?;
-            e.array(self.tips.len().min(CHAINS_MAX) as u64)?;
-            for (chain, (seq, tip)) in self.tips.iter().take(CHAINS_MAX) {
-                e.array(4)?.encode(chain.author)?.encode(chain.replica)?;
-                e.u64(*seq)?.encode(tip)?;
-            }
+            write_tips(&self.tips, e)?;
             e.array(self.files.len().min(FILES_MAX) as u64)?;
             for file in self.files.iter().take(FILES_MAX) {
                 e.array(4)?.str(&file.name.to_string())?.bytes(&file.hash)?;
                 e.bytes(&file.recipients)?;
-                write_held(&file.carries, e)?;
+                file.carries.write(e)?;
             }
             Ok(())
         })
@@ -184,7 +262,7 @@ impl Marks {
             r.array(4)?;
             let name = Name::parse(r.text(64)?).ok_or_else(|| r.fault())?;
             let (hash, recipients) = (r.fixed()?, r.fixed()?);
-            let carries = read_held(&mut r)?;
+            let carries = Carried::read(&mut r)?;
             files.push(FileMark {
                 name,
                 hash,
@@ -238,6 +316,13 @@ mod tests {
         replica: ReplicaId([2; 16]),
     };
 
+    fn carried() -> Carried {
+        let mut carried = Carried::default();
+        carried.insert(CHAIN, (1, 64, CommitId([8; 32])));
+        carried.insert(CHAIN, (60, 64, CommitId([7; 32])));
+        carried
+    }
+
     fn marks(key: &SigningKey) -> Marks {
         let mut held = Held::default();
         held.insert(CHAIN, 1, 64);
@@ -246,7 +331,7 @@ mod tests {
             name: Name::Batches(3),
             hash: [4; 32],
             recipients: [5; 32],
-            carries: held.clone(),
+            carries: carried(),
         };
         Marks {
             workspace: WorkspaceId([6; 32]),
@@ -256,7 +341,10 @@ mod tests {
             hlc: Timestamp(9),
             recipients: [5; 32],
             held,
-            tips: Tips::from([(CHAIN, (64, crate::ids::CommitId([8; 32])))]),
+            tips: Tips::from([(
+                CHAIN,
+                vec![(48, CommitId([9; 32])), (64, CommitId([8; 32]))],
+            )]),
             files: vec![file],
         }
     }

@@ -26,13 +26,14 @@ mod tests;
 pub use files::{Disk, ENTRIES_MAX, Folder, ROOT};
 
 use crate::error::{Error, Result};
-use crate::ids::{ChainId, DeviceKey, ReplicaId, WorkspaceId};
+use crate::ids::{DeviceKey, WorkspaceId};
 use crate::phi::Phi;
 use crate::vault::Vault;
-use crate::vault::core::{Meta, pack_row, unpack_row};
+use crate::vault::core::{pack_row, unpack_row};
 use crate::vault::deliver::Received;
+use crate::vault::incarnation;
 use crate::vault::marks::Held;
-use crate::vault::open::{DeviceSecrets, set_meta};
+use crate::vault::open::DeviceSecrets;
 use crate::vault::rows::{self, Rows};
 use manifest::Marks;
 use serde::{Deserialize, Serialize, Serializer};
@@ -185,7 +186,7 @@ impl Vault {
         let workspace = self.core.workspace()?.id;
         files::check(folder)?;
         let device = self.device()?;
-        let held = outgoing::held(&self.store.read()?)?;
+        let held = outgoing::held(&self.store.read()?, &self.core)?;
         let mut visit = Visit {
             dir: files::workspace_dir(&workspace),
             own: files::device_dir(&self.core.meta.device),
@@ -195,14 +196,15 @@ impl Vault {
             progress,
             device,
             held,
-            forked: Vec::new(),
             ahead: None,
             report: ExchangeReport::default(),
         };
         let found = visit.take_up()?;
         visit.vault.seal()?;
         if let Some(counter) = visit.ahead {
-            visit.vault.reincarnate(counter)?;
+            let renewed = visit.report.received.new_incarnation;
+            visit.vault.count_on(counter, !renewed)?;
+            visit.report.received.new_incarnation = true;
         }
         visit.leave(&found)?;
         Ok(visit.report)
@@ -210,16 +212,13 @@ impl Vault {
 }
 
 impl Vault {
-    /// Writes on under a new name: another copy of this vault may have written more under the old
-    /// one than was found again, and one name must not tell two stories.
-    fn reincarnate(&mut self, counter: u64) -> Result<()> {
+    /// Numbers its marks on from those of another copy of this vault, and takes a new name if it
+    /// has not yet.
+    fn count_on(&mut self, counter: u64, renew: bool) -> Result<()> {
         self.work(|work, _| {
-            let replica = ReplicaId(work.env.bytes());
-            let meta = Meta {
-                replica,
-                ..(*work.core.meta).clone()
-            };
-            set_meta(work, meta);
+            if renew {
+                incarnation::renew(work);
+            }
             let file = Numbers::load(work)?.file;
             let numbers = Numbers { counter, file };
             work.txn.put(Numbers::key(), pack_row(&numbers));
@@ -243,8 +242,6 @@ struct Visit<'a> {
     own: String,
     /// The sealed commits that are here.
     held: Held,
-    /// Chains of which somebody has another branch.
-    forked: Vec<ChainId>,
     /// The number of own marks that this vault never wrote: it is an old copy of another.
     ahead: Option<u64>,
 }

@@ -2,22 +2,24 @@
 
 use crate::crypto::envelope;
 use crate::error::{Error, Result};
-use crate::ids::{ChainId, DataKeyId, DeviceKey};
+use crate::ids::{DataKeyId, DeviceKey};
 use crate::ledger::batch::{BatchHeader, SignedHeader};
 use crate::ledger::cbor::encode;
 use crate::ledger::commit::{Commit, Sealable};
 use crate::ledger::wire::{SealedBatch, WireCommit, WireLeaf, seal_leaf};
 use crate::time::Timestamp;
+use crate::vault::branches::{is_whole, run};
 use crate::vault::commit_row::{CommitRow, LeafRow};
-use crate::vault::core::{DataKey, load_commit, pack_row};
+use crate::vault::core::{Core, DataKey, load_commit, pack_row};
 use crate::vault::exchange::files::{Name, only_reads, write_error};
 use crate::vault::exchange::incoming::BATCHES_SEALED_MAX;
 use crate::vault::exchange::keys::{self, KEYS_MAX, KeyFile};
-use crate::vault::exchange::manifest::{FORMAT, FileMark, LABEL, Marks, recipients_mark};
+use crate::vault::exchange::manifest::{
+    Carried, FORMAT, FileMark, LABEL, Marks, Run, recipients_mark,
+};
 use crate::vault::exchange::{ExchangeProgress, Found, Numbers, Outgoing, Phase, Visit, words};
-use crate::vault::marks::{Held, Marks as PeerMark, Tips, forked, tips};
-use crate::vault::pending::is_whole;
-use crate::vault::rows::{self, Rows, kind};
+use crate::vault::marks::{Has, Held, Marks as PeerMark, Tips, tips};
+use crate::vault::rows::{Rows, kind};
 use crate::vault::seal::batch_row;
 use std::collections::{HashMap, HashSet};
 
@@ -28,12 +30,26 @@ const FILES_MAX: usize = 9000;
 
 /// A batch that somebody lacks.
 struct Wanted {
-    chain: u32,
-    id: ChainId,
-    first: u64,
-    last: u64,
+    batch: BatchHeader,
+    /// Where its commits lie.
+    places: Vec<(u32, u64)>,
     hlc: Timestamp,
     signed: SignedHeader,
+}
+
+impl Wanted {
+    const fn commits(&self) -> u64 {
+        self.batch.last - self.batch.first + 1
+    }
+
+    const fn run(&self) -> Run {
+        (self.batch.first, self.batch.last, self.batch.last_id)
+    }
+
+    /// Whether a file holds it.
+    fn is_in(&self, file: &Carried) -> bool {
+        file.has(&self.batch.chain, &self.run())
+    }
 }
 
 /// What this device leaves: the files that stay, and those to come.
@@ -52,11 +68,11 @@ struct Offer {
 }
 
 /// The sealed commits of a vault.
-pub(super) fn held(rows: &dyn Rows) -> Result<Held> {
+pub(super) fn held(rows: &dyn Rows, core: &Core) -> Result<Held> {
     let mut held = Held::default();
-    each_batch(rows, &mut |chain, batch, _| {
+    each_batch(rows, &mut |batch, _| {
         // What came damaged or without its key is not here: it has to be sent again.
-        if is_whole(rows, chain, batch.first, batch.last)? {
+        if is_whole(rows, core, batch)? {
             held.insert(batch.chain, batch.first, batch.last);
         }
         Ok(())
@@ -66,13 +82,12 @@ pub(super) fn held(rows: &dyn Rows) -> Result<Held> {
 
 fn each_batch(
     rows: &dyn Rows,
-    each: &mut dyn FnMut(u32, &BatchHeader, SignedHeader) -> Result<()>,
+    each: &mut dyn FnMut(&BatchHeader, SignedHeader) -> Result<()>,
 ) -> Result<()> {
-    rows.scan(&[kind::BATCH], &[kind::BATCH], &mut |key, row| {
+    rows.scan(&[kind::BATCH], &[kind::BATCH], &mut |_, row| {
         const BAD: Error = Error::integrity("a batch's row is damaged");
-        let (chain, _) = rows::place(key).ok_or(BAD)?;
         let signed = batch_row(row).ok_or(BAD)?;
-        each(chain, &BatchHeader::parse(&signed.header)?, signed)?;
+        each(&BatchHeader::parse(&signed.header)?, signed)?;
         Ok(true)
     })
 }
@@ -95,19 +110,17 @@ impl Visit<'_> {
     fn leave_for(&mut self, found: &[Found], recipients: &[(DeviceKey, [u8; 32])]) -> Result<()> {
         let rows = self.vault.store.read()?;
         let own = self.vault.core.meta.device;
-        let mut peers = Vec::new();
+        let mut marks = Vec::new();
         for (device, _) in recipients.iter().filter(|(key, _)| *key != own) {
-            let Some(mut peer) = PeerMark::load(&rows, device)? else {
-                peers.push(Held::default());
-                continue;
-            };
-            // It has the other branch of a fork: it has to see this one to know.
-            for chain in forked(&rows, &self.vault.core, &peer.tips)? {
-                peer.held.remove(&chain);
-            }
-            peers.push(peer.held);
+            let peer = PeerMark::load(&rows, device)?;
+            marks.push(peer.map_or_else(Default::default, |p| (p.held, p.tips)));
         }
-        self.held = held(&rows)?;
+        let core = self.vault.core.clone();
+        let peers = marks
+            .iter()
+            .map(|(held, tips)| Has::new(&rows, &core, held, tips))
+            .collect::<Result<Vec<_>>>()?;
+        self.held = held(&rows, &core)?;
         let mine = found.iter().find(|f| f.dir == self.own);
         let marks = mine
             .and_then(|f| f.marks.clone())
@@ -131,7 +144,11 @@ impl Visit<'_> {
             numbers,
             after: marks.as_ref().map_or(Timestamp::default(), |m| m.hlc),
         };
-        let stale = self.sort_own(&rows, mine, marks.as_ref(), &peers, &mut offer)?;
+        // Of a chain that forked the tips alone say what is here.
+        for chain in core.forks.chains() {
+            self.held.remove(chain);
+        }
+        let stale = self.sort_own(mine, marks.as_ref(), &peers, &mut offer);
         let wanted = self.wanted(&rows, found, &peers, &offer)?;
         let data_keys = keys::all(&rows)?;
         if !peers.is_empty() {
@@ -151,23 +168,21 @@ impl Visit<'_> {
     /// what nobody needs is gone already.
     fn sort_own(
         &mut self,
-        rows: &dyn Rows,
         mine: Option<&Found>,
         marks: Option<&Marks>,
-        peers: &[Held],
+        peers: &[Has<'_>],
         offer: &mut Offer,
-    ) -> Result<Vec<Name>> {
+    ) -> Vec<Name> {
         let Some(mine) = mine else {
-            return Ok(Vec::new());
+            return Vec::new();
         };
         for leftover in &mine.leftovers {
             let path = format!("{}/{}/{leftover}", self.dir, mine.dir);
             self.remove(&path);
         }
-        // Written by a vault that this one is an old copy of: not what this one has.
-        let other = match marks {
-            Some(marks) => forked(rows, &self.vault.core, &marks.tips)?,
-            None => Vec::new(),
+        let has = |peer: &Has<'_>, file: &FileMark| {
+            let mut runs = file.carries.runs();
+            runs.all(|(chain, (first, last, id))| peer.covers(chain, *first, (*last, id)))
         };
         let mut stale = Vec::new();
         for name in mine.names.iter().filter(|name| **name != Name::Marks) {
@@ -176,10 +191,10 @@ impl Visit<'_> {
                 continue;
             };
             let is_keys = matches!(name, Name::Keys(_));
-            if !is_keys && peers.iter().all(|peer| peer.covers_all(&file.carries)) {
+            if !is_keys && peers.iter().all(|peer| has(peer, file)) {
                 let path = self.path(&mine.dir, *name);
                 self.remove(&path);
-            } else if file.recipients != offer.mark || other.iter().any(|id| file.carries.has(id)) {
+            } else if file.recipients != offer.mark {
                 stale.push(*name);
             } else if self.is_intact(mine, file) {
                 offer.files.push(file.clone());
@@ -192,7 +207,7 @@ impl Visit<'_> {
                 stale.push(*name);
             }
         }
-        Ok(stale)
+        stale
     }
 
     /// Whether a file is the one that its device listed.
@@ -213,55 +228,52 @@ impl Visit<'_> {
         &self,
         rows: &dyn Rows,
         found: &[Found],
-        peers: &[Held],
+        peers: &[Has<'_>],
         offer: &Offer,
     ) -> Result<Vec<Wanted>> {
-        let mut carried = Held::default();
-        for file in &offer.files {
-            carried.extend(&file.carries);
-        }
-        let mut wanted = Vec::new();
-        each_batch(rows, &mut |chain, batch, signed| {
-            let (id, first, last) = (batch.chain, batch.first, batch.last);
-            let lacks = |peer: &Held| !peer.covers(&id, first, last);
-            if peers.iter().any(lacks) && !carried.covers(&id, first, last) {
-                let hlc = Timestamp::default();
+        let core = &self.vault.core;
+        let mut wanted: Vec<Wanted> = Vec::new();
+        each_batch(rows, &mut |batch, signed| {
+            let last = (batch.last, &batch.last_id);
+            let lacks = |peer: &Has<'_>| !peer.covers(&batch.chain, batch.first, last);
+            if peers.iter().any(lacks) {
                 wanted.push(Wanted {
-                    chain,
-                    id,
-                    first,
-                    last,
-                    hlc,
+                    batch: *batch,
+                    places: Vec::new(),
+                    hlc: Timestamp::default(),
                     signed,
                 });
             }
             Ok(())
         })?;
+        for file in &offer.files {
+            wanted.retain(|w| !w.is_in(&file.carries));
+        }
         let others = found.iter().filter(|f| f.dir != self.own);
-        let carrying = |w: &Wanted, held: &Held| held.covers(&w.id, w.first, w.last);
         for (from, marks) in others.filter_map(|f| f.marks.as_ref().map(|m| (f, m))) {
             if !self.is_current(&marks.device) {
                 continue;
             }
-            let forked = forked(rows, &self.vault.core, &marks.tips)?;
-            let carrying = |w: &Wanted, held: &Held| !forked.contains(&w.id) && carrying(w, held);
             for file in marks
                 .files
                 .iter()
                 .filter(|file| file.recipients == offer.mark)
             {
-                if wanted.iter().any(|w| carrying(w, &file.carries)) && self.is_intact(from, file) {
-                    wanted.retain(|w| !carrying(w, &file.carries));
+                if wanted.iter().any(|w| w.is_in(&file.carries)) && self.is_intact(from, file) {
+                    wanted.retain(|w| !w.is_in(&file.carries));
                 }
             }
         }
-        for batch in &mut wanted {
-            if let Some(row) = load_commit(rows, batch.chain, batch.first)? {
-                batch.hlc = row.header()?.fields().hlc;
+        for wanted in &mut wanted {
+            wanted.places = run(rows, core, &wanted.batch)?.unwrap_or_default();
+            if let Some((number, seq)) = wanted.places.first()
+                && let Some(row) = load_commit(rows, *number, *seq)?
+            {
+                wanted.hlc = row.header()?.fields().hlc;
             }
         }
         // Causes before what follows from them, so that little waits on the other side.
-        wanted.sort_by_key(|w| (w.hlc, w.chain, w.first));
+        wanted.sort_by_key(|w| (w.hlc, w.batch.chain, w.run()));
         Ok(wanted)
     }
 
@@ -291,7 +303,7 @@ impl Visit<'_> {
                 keys: keys.to_vec(),
             };
             let plain = file.sign(&self.device.signing);
-            self.write_file(Name::Keys, &plain, Held::default(), offer)?;
+            self.write_file(Name::Keys, &plain, Carried::default(), offer)?;
         }
         Ok(())
     }
@@ -304,13 +316,13 @@ impl Visit<'_> {
         offer: &mut Offer,
     ) -> Result<()> {
         let data_keys: HashMap<_, _> = data_keys.into_iter().map(|key| (key.id, key)).collect();
-        let total: u64 = wanted.iter().map(|w| w.last - w.first + 1).sum();
-        let (mut file, mut bytes, mut carries) = (Vec::new(), 0, Held::default());
+        let total: u64 = wanted.iter().map(Wanted::commits).sum();
+        let (mut file, mut bytes, mut carries) = (Vec::new(), 0, Carried::default());
         let (mut done, mut sent) = (0, 0);
         for batch in wanted {
             let phase = Phase::Leaving;
             (self.progress)(&ExchangeProgress { phase, done, total });
-            done += batch.last - batch.first + 1;
+            done += batch.commits();
             let sealed = self
                 .rebuild(rows, &batch, &data_keys)
                 .and_then(|b| b.to_bytes());
@@ -335,8 +347,8 @@ impl Visit<'_> {
             }
             bytes += sealed.len();
             file.push(sealed);
-            sent += batch.last - batch.first + 1;
-            carries.insert(batch.id, batch.first, batch.last);
+            sent += batch.commits();
+            carries.insert(batch.batch.chain, batch.run());
         }
         if !file.is_empty() {
             self.write_file(Name::Batches, &join(&file), carries, offer)?;
@@ -353,8 +365,11 @@ impl Visit<'_> {
         data_keys: &HashMap<DataKeyId, DataKey>,
     ) -> Result<SealedBatch> {
         let mut commits = Vec::new();
-        for seq in batch.first..=batch.last {
-            let row = load_commit(rows, batch.chain, seq)?;
+        if batch.places.is_empty() {
+            return Err(Error::integrity("a batch lacks a commit"));
+        }
+        for (number, seq) in &batch.places {
+            let row = load_commit(rows, *number, *seq)?;
             let row = row.ok_or(Error::integrity("a batch lacks a commit"))?;
             commits.push(self.rebuild_commit(row, data_keys)?);
         }
@@ -423,7 +438,7 @@ impl Visit<'_> {
         &mut self,
         name: fn(u32) -> Name,
         plain: &[u8],
-        carries: Held,
+        carries: Carried,
         offer: &mut Offer,
     ) -> Result<()> {
         let name = name(offer.numbers.file);
@@ -444,11 +459,9 @@ impl Visit<'_> {
     /// Writes the marks, if they would say anything new.
     fn write_marks(&mut self, offer: &mut Offer) -> Result<()> {
         let replica = self.vault.core.meta.replica;
-        if offer
-            .written
-            .as_ref()
-            .is_some_and(|m| (m.replica, &m.held, &m.files) == (replica, &self.held, &offer.files))
-        {
+        let says = (replica, &self.held, &offer.tips, &offer.files);
+        let written = offer.written.as_ref();
+        if written.is_some_and(|m| (m.replica, &m.held, &m.tips, &m.files) == says) {
             return Ok(());
         }
         offer.numbers.counter = offer.numbers.counter.saturating_add(1);

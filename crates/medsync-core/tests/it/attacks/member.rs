@@ -184,7 +184,8 @@ fn a_long_fork_is_proved_once() {
     scene.exchange();
     scene.put(2, &[b]);
     let report = scene.exchange();
-    assert_eq!(report.received.commits, 0, "{report:?}");
+    assert_eq!(report.received.commits, 3000, "both are kept: {report:?}");
+    assert_eq!(report.received.equivocations, 1, "{report:?}");
     assert_eq!(scene.vault.status().expect("a status").equivocations, 1);
     scene.assert_sound();
 }

@@ -1,6 +1,7 @@
 //! Vaults that meet over a folder, whatever happens to the folder.
 
 mod damage;
+mod forks;
 mod membership;
 
 use medsync_core::crypto::{Kdf, Suite};
