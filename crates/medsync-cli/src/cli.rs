@@ -18,6 +18,8 @@ First steps:
 
 Secrets come from files or a prompt, never from the command line. MEDSYNC_VAULT,
 MEDSYNC_PASSPHRASE_FILE and MEDSYNC_PIN_FILE stand for the options of those names.
+MEDSYNC_STATE is the folder in which this machine remembers vaults outside their own
+folders, so that a backup put back is noticed (else ~/.local/state/medsync).
 
 Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 locked or wrong passphrase,
 5 integrity violation.";

@@ -11,8 +11,9 @@ use medsync_core::ids::AuthorKey;
 use medsync_core::ledger::certificate::Role;
 use medsync_core::model::json::Json;
 use medsync_core::store::{KEY_FILE, Unlock};
-use medsync_core::vault::{PersonInfo, Vault};
-use std::path::Path;
+use medsync_core::vault::{Anchored, PersonInfo, StateFolder, Vault};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use zeroize::Zeroizing;
 
 /// The machine's clock and entropy.
@@ -46,7 +47,64 @@ pub(crate) fn reader(global: &Global) -> Done<Vault> {
     let dir = existing(global)?;
     let file = global.passphrase_file.as_deref();
     let passphrase = secrets::read(file, "passphrase", "--passphrase-file")?;
-    Ok(Vault::open(dir, env(), Unlock::Passphrase(&passphrase))?)
+    let mut vault = Vault::open(dir, env(), Unlock::Passphrase(&passphrase))?;
+    if let Some(words) = anchor(&mut vault)?.and_then(anchor_words) {
+        warn(global, &words);
+    }
+    Ok(vault)
+}
+
+/// Where this machine remembers vaults outside their folders; nowhere if no variable says.
+fn state_folder() -> Option<PathBuf> {
+    let named = |name: &str| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    named("MEDSYNC_STATE")
+        .or_else(|| named("XDG_STATE_HOME").map(|dir| dir.join("medsync")))
+        .or_else(|| named("LOCALAPPDATA").map(|dir| dir.join("medsync/state")))
+        .or_else(|| named("HOME").map(|dir| dir.join(".local/state/medsync")))
+}
+
+/// Compares a vault with what this machine remembers of it, from now on.
+pub(crate) fn anchor(vault: &mut Vault) -> Done<Option<Anchored>> {
+    let Some(dir) = state_folder() else {
+        return Ok(None);
+    };
+    Ok(Some(vault.anchor(Arc::new(StateFolder::new(&dir)))?))
+}
+
+/// What to tell people of what the anchor said.
+pub(crate) fn anchor_words(said: Anchored) -> Option<String> {
+    const NEW_NAME: &str = "it writes on as another copy, and what it may have lost comes back at the \
+                            next exchange";
+    Some(match said {
+        Anchored::Unwatched | Anchored::Held => return None,
+        Anchored::RolledBack { missing, last } => format!(
+            "THIS VAULT IS OLDER than the one that was here on {}, by {missing} commits: somebody \
+             put a backup back. {NEW_NAME}",
+            show::time(last.ms())
+        ),
+        Anchored::Cloned => format!(
+            "ANOTHER COPY OF THIS VAULT WAS WRITTEN TO; use only one of them. As to this one: {NEW_NAME}"
+        ),
+        Anchored::Missing => format!(
+            "this machine does not know this vault: it was moved or restored here; {NEW_NAME}"
+        ),
+        Anchored::Refused => format!(
+            "what this machine remembers of the vault cannot be read or written (MEDSYNC_STATE). \
+             To be safe, {NEW_NAME}"
+        ),
+    })
+}
+
+/// A warning beside the result.
+pub(crate) fn warn(global: &Global, words: &str) {
+    show::note(match global.json {
+        true => show::object([("warning", Json::string(words))]).text(),
+        false => format!("medsync: {words}"),
+    });
 }
 
 /// The folder, if a vault is in it.

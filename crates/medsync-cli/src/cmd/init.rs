@@ -26,6 +26,7 @@ pub(super) fn run(global: &Global, args: &Init) -> Done {
     };
     let pack = medsync_fhir::pack::clinical();
     let mut created = Vault::create(dir, session::env(), &new, &args.workspace, &pack)?;
+    session::anchor(&mut created.vault)?;
     created.vault.leave()?;
     let authority = match created.authority {
         Some(words) => keep(authority_file, words)?,
@@ -110,6 +111,7 @@ fn new_request(global: &Global, dir: &Path, args: &Request) -> Done<String> {
     };
     let mut created =
         Vault::create_alone(dir, session::env(), &new, &medsync_fhir::pack::clinical())?;
+    session::anchor(&mut created.vault)?;
     if let Some(words) = keep(recovery_file, created.recovery)? {
         // Standard output is the request, which goes to a file.
         show::note(format!("{RECOVERY}\n{}\n", numbered(&words)));

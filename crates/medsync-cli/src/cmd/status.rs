@@ -5,7 +5,7 @@ use crate::exit::Done;
 use crate::session;
 use crate::show;
 use medsync_core::model::json::Json;
-use medsync_core::vault::{Status, Vault};
+use medsync_core::vault::{Anchored, Status, Vault, Why};
 
 pub(super) fn run(global: &Global) -> Done {
     let vault = session::reader(global)?;
@@ -44,11 +44,17 @@ fn as_json(vault: &Vault, status: &Status) -> Json {
         ])
     });
     show::object([
+        ("anchor", anchor(status)),
         ("certificates_ending", Json::Array(ends.collect())),
         ("commits", show::number(status.commits)),
         ("device", Json::string(&vault.device_key().to_string())),
         ("equivocations", show::number(status.equivocations)),
+        ("incarnation", incarnation(status)),
         ("ledger_digest", Json::string(&status.ledger_digest)),
+        (
+            "migration_failed",
+            status.migration_failed.map_or(Json::Null, show::number),
+        ),
         ("outbox", show::number(status.outbox)),
         (
             "pack",
@@ -73,6 +79,62 @@ fn as_json(vault: &Vault, status: &Status) -> Json {
     ])
 }
 
+/// What the anchor outside the vault's folder said.
+fn anchor(status: &Status) -> Json {
+    let state = |name| ("state", Json::string(name));
+    match status.anchored {
+        Anchored::Unwatched => show::object([state("unwatched")]),
+        Anchored::Held => show::object([state("held")]),
+        Anchored::RolledBack { missing, last } => show::object([
+            ("last", Json::string(&show::time(last.ms()))),
+            ("missing", show::number(missing)),
+            state("rolled-back"),
+        ]),
+        Anchored::Cloned => show::object([state("cloned")]),
+        Anchored::Missing => show::object([state("missing")]),
+        Anchored::Refused => show::object([state("refused")]),
+    }
+}
+
+/// Why this copy has a name of its own.
+const fn why(why: Why) -> &'static str {
+    match why {
+        Why::Asked => "asked",
+        Why::RolledBack => "rolled-back",
+        Why::Cloned => "cloned",
+        Why::AnchorMissing => "anchor-missing",
+        Why::AnchorRefused => "anchor-refused",
+        Why::Exchange => "exchange",
+    }
+}
+
+fn incarnation(status: &Status) -> Json {
+    status.incarnation.map_or(Json::Null, |last| {
+        show::object([
+            ("at", Json::string(&show::time(last.at_ms))),
+            ("missing", show::number(last.missing)),
+            ("why", Json::string(why(last.why))),
+        ])
+    })
+}
+
+fn print_origin(status: &Status) -> Done {
+    if let Some(last) = status.incarnation {
+        show::line(format!(
+            "writes under a new name since {} ({}; {} commits were missing)",
+            show::time(last.at_ms),
+            why(last.why),
+            last.missing
+        ))?;
+    }
+    if let Some(from) = status.migration_failed {
+        show::line(format!(
+            "came from format {from} and does not verify; the old file is kept: medsync doctor"
+        ))?;
+    }
+    Ok(())
+}
+
 fn print(vault: &Vault, status: &Status) -> Done {
     let workspace = match vault.workspace() {
         Some((id, name)) => format!("{} ({})", show::clean(name), id.short()),
@@ -94,6 +156,7 @@ fn print(vault: &Vault, status: &Status) -> Done {
         ("state digest", status.state_digest.clone()),
     ]);
     show::print(&table, "")?;
+    print_origin(status)?;
     for warning in vault.warnings() {
         let (name, at) = (
             show::clean(warning.name.expose()),

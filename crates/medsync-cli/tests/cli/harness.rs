@@ -79,6 +79,7 @@ impl World {
             .current_dir(self.dir.path())
             .env_clear()
             .env("MEDSYNC_KDF", "floor")
+            .env("MEDSYNC_STATE", self.path("state"))
             .stdin(Stdio::null());
         command
     }

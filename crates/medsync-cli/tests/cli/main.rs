@@ -1,5 +1,6 @@
 //! Drives the built command as people and scripts do.
 
+mod anchor;
 mod bad_input;
 mod enrol;
 mod exchange;

@@ -16,7 +16,7 @@ use crate::vault::Vault;
 use crate::vault::branches::{self, Slot};
 use crate::vault::commit_row::{CommitRow, LeafRow};
 use crate::vault::core::{Work, load_commit, load_record};
-use crate::vault::incarnation;
+use crate::vault::incarnation::{self, Why};
 use crate::vault::leaves::{self, Opened};
 use crate::vault::open::take_items;
 use crate::vault::pending::{Cause, retry};
@@ -153,7 +153,7 @@ fn take_batch(
         known.sealed = known.sealed.max(end);
     }
     if own && received.commits > before && !received.new_incarnation {
-        incarnation::renew(work);
+        incarnation::renew(work, Why::Exchange, 0);
         received.new_incarnation = true;
     }
     Ok(())

@@ -182,6 +182,7 @@ impl Vault {
     pub fn commit(&mut self, drafts: Vec<Draft>) -> Result<Option<CommitId>> {
         let (made, staged) = self.commit_staged(drafts)?;
         staged.settle()?;
+        self.tell_anchor();
         Ok(made)
     }
 

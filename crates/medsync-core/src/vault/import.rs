@@ -249,6 +249,7 @@ impl<'a> Writer<'a> {
     fn flush(&mut self) -> Result<()> {
         if let Some((work, report)) = self.open.take() {
             self.vault.core = work.finish()?;
+            self.vault.tell_anchor();
             self.bytes = 0;
             self.durable.imported += report.imported;
             self.durable.updated += report.updated;

@@ -1,32 +1,86 @@
-//! Incarnations: one name must not tell two stories.
+//! New incarnations: one name must never tell two stories.
+//!
+//! A copy that was restored, cloned or moved may have written more under its name than it now
+//! knows of. It writes on under a new one; what it lost comes back at the next exchange.
 
 use crate::error::Result;
 use crate::ids::ReplicaId;
 use crate::vault::Vault;
-use crate::vault::core::{Meta, Work};
+use crate::vault::core::{Meta, Work, pack_row, unpack_row};
+use crate::vault::epoch::Epoch;
 use crate::vault::open::set_meta;
+use crate::vault::rows::{self, Rows};
+use serde::{Deserialize, Serialize};
 
-/// Writes on under a new name: another copy of this vault may have written more under the old one
-/// than is here.
-pub(crate) fn renew(work: &mut Work) {
+/// Why a vault took a new incarnation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Why {
+    /// The host said that it was restored or copied.
+    Asked,
+    /// Its file was older than the one that had been on this machine.
+    RolledBack,
+    /// Another copy of it had been written to.
+    Cloned,
+    /// This machine remembered nothing of it.
+    AnchorMissing,
+    /// What remembers it refused.
+    AnchorRefused,
+    /// An exchange found more under its name than it knew of.
+    Exchange,
+}
+
+/// The last new incarnation: row `M` `incarnation`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Incarnation {
+    /// Why.
+    pub why: Why,
+    /// When, by this machine's clock, in milliseconds since 1970.
+    pub at_ms: i64,
+    /// Commits that were known to be missing then.
+    pub missing: u64,
+}
+
+fn key() -> Vec<u8> {
+    rows::meta("incarnation")
+}
+
+/// The last new incarnation, if there was one.
+pub(crate) fn load(rows: &dyn Rows) -> Result<Option<Incarnation>> {
+    rows.get(&key())?.map(|row| unpack_row(&row)).transpose()
+}
+
+/// Takes a new incarnation and a new epoch, in whatever is being written.
+pub(crate) fn renew(work: &mut Work, why: Why, missing: u64) {
     let replica = ReplicaId(work.env.bytes());
     let meta = Meta {
         replica,
         ..(*work.core.meta).clone()
     };
     set_meta(work, meta);
+    work.core.epoch = Epoch {
+        anchored: work.core.epoch.anchored,
+        ..Epoch::first(&*work.env)
+    };
+    let at_ms = work.env.now_ms();
+    let row = Incarnation {
+        why,
+        at_ms,
+        missing,
+    };
+    work.txn.put(key(), pack_row(&row));
 }
 
 impl Vault {
-    /// Takes a new name, for a host that knows that this vault was restored or copied. What was
-    /// written under the old one stays, and stays its authors'.
+    /// Takes a new incarnation: for a host that knows that it restored or copied the vault.
     ///
     /// # Errors
-    /// [`Error::Storage`](crate::error::Error::Storage) if that cannot be stored.
+    /// [`crate::error::Error::Storage`] if it cannot be written.
     pub fn incarnate(&mut self) -> Result<ReplicaId> {
         self.work(|work, _| {
-            renew(work);
-            Ok(work.core.meta.replica)
-        })
+            renew(work, Why::Asked, 0);
+            Ok(())
+        })?;
+        Ok(self.replica())
     }
 }

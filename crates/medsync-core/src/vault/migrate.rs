@@ -7,14 +7,17 @@
 
 use crate::env::SharedEnv;
 use crate::error::{Error, Result};
+use crate::ids::{ChainId, CommitId, ReplicaId};
 use crate::store::{Store, WriteTxn};
 use crate::vault::Vault;
 use crate::vault::core::{Work, pack_row, unpack_row};
 use crate::vault::epoch::Epoch;
+use crate::vault::marks::{Held, Marks};
 use crate::vault::open::load_core;
 use crate::vault::rows::{self, Rows, kind};
 use crate::vault::verify::{VerifyReport, rebuild};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Format of the rows that this engine writes.
@@ -103,9 +106,30 @@ pub(crate) fn to_present(store: &Store, env: &SharedEnv) -> Result<()> {
     work.finish().map(|_| ())
 }
 
-/// Format 2: the vault knows its epoch, by which a copy that was put back is told.
+/// Format 2: the vault knows its epoch, by which a copy that was put back is told; a peer's mark
+/// names several commits of a chain where it named one.
 fn to_2(txn: &mut WriteTxn, env: &SharedEnv) -> Result<()> {
+    #[derive(Deserialize)]
+    struct MarksOf1 {
+        counter: u64,
+        hlc: i64,
+        replica: ReplicaId,
+        held: Held,
+        tips: BTreeMap<ChainId, (u64, CommitId)>,
+    }
     Epoch::first(&**env).put(txn);
+    for (key, row) in txn.all(&[kind::MARKS])? {
+        let old: MarksOf1 = unpack_row(&row)?;
+        let tips = old.tips.into_iter();
+        let marks = Marks {
+            counter: old.counter,
+            hlc: old.hlc,
+            replica: old.replica,
+            held: old.held,
+            tips: tips.map(|(chain, tip)| (chain, vec![tip])).collect(),
+        };
+        txn.put(key, pack_row(&marks));
+    }
     Ok(())
 }
 

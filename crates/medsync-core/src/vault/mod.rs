@@ -4,6 +4,7 @@
 //! [`Vault::import`]; read with [`Vault::read`] and [`Vault::record`]; settle questions with
 //! [`Vault::resolve`]; meet other vaults over a folder with [`Vault::exchange`].
 
+pub mod anchor;
 mod branches;
 mod commit_row;
 mod core;
@@ -34,20 +35,24 @@ pub mod rows;
 mod rules;
 mod seal;
 mod shared;
+mod state_folder;
 mod status;
 mod verify;
 mod write;
 
+pub use anchor::{Anchor, Anchored, SharedAnchor};
 pub use deliver::Received;
 pub use draft::{Draft, Version};
 pub use exchange::{ExchangeProgress, ExchangeReport};
 pub use import::{ImportReport, Unit};
+pub use incarnation::{Incarnation, Why};
 pub use migrate::FORMAT;
 pub use open::{Created, NewVault};
 pub use people::PersonInfo;
 pub use read::{Candidate, Event, Merged, Question, Record, View};
 pub use review::Decision;
 pub use shared::SharedVault;
+pub use state_folder::StateFolder;
 pub use status::Status;
 pub use verify::VerifyReport;
 
@@ -56,6 +61,7 @@ use crate::error::{Error, Result};
 use crate::ids::{AuthorKey, ReplicaId, WorkspaceId};
 use crate::model::kind::ActivePack;
 use crate::store::{Staged, Store};
+use crate::vault::anchor::{Seen, Watch};
 use crate::vault::core::{Core, Work};
 use crate::vault::write::Signer;
 use std::fmt;
@@ -67,6 +73,7 @@ pub struct Vault {
     env: SharedEnv,
     core: Core,
     signer: Option<Signer>,
+    watch: Watch,
 }
 
 impl fmt::Debug for Vault {
@@ -82,6 +89,7 @@ impl Vault {
     fn work<T>(&mut self, job: impl FnOnce(&mut Work, Option<&Signer>) -> Result<T>) -> Result<T> {
         let (done, staged) = self.work_staged(job)?;
         staged.settle()?;
+        self.tell_anchor();
         Ok(done)
     }
 
@@ -93,16 +101,39 @@ impl Vault {
     ) -> Result<(T, Staged)> {
         let txn = self.store.write()?;
         let mut work = Work::new(txn, self.core.clone(), Arc::clone(&self.env));
+        self.watch.look(self.store.root(), &self.core);
+        work.core.epoch.anchored |= self.watch.is_on();
+        if let Some(why) = self.watch.renewal() {
+            incarnation::renew(&mut work, why, self.watch.missing());
+        }
         let done = job(&mut work, self.signer.as_ref())?;
         let (core, staged) = work.stage()?;
         self.core = core;
+        self.watch.renewed();
         Ok((done, staged))
+    }
+
+    /// Tells the anchor how far the vault has come; after every durable write.
+    fn tell_anchor(&mut self) {
+        if let Some(seen) = self.seen() {
+            self.tell_anchor_of(seen);
+        }
+    }
+
+    /// How far the vault has come, if an anchor is to be told.
+    fn seen(&self) -> Option<Seen> {
+        self.watch.is_on().then(|| Seen::of(&self.core))
+    }
+
+    fn tell_anchor_of(&mut self, seen: Seen) {
+        self.watch.wrote(self.store.root(), &*self.env, seen);
     }
 
     /// As [`Vault::work`], by the person whose key is unlocked.
     fn authored<T>(&mut self, job: impl FnOnce(&mut Work, &Signer) -> Result<T>) -> Result<T> {
         let (done, staged) = self.authored_staged(job)?;
         staged.settle()?;
+        self.tell_anchor();
         Ok(done)
     }
 

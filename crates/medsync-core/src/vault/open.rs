@@ -19,6 +19,7 @@ use crate::store::StorageBackend;
 use crate::store::{Store, Tuning, Unlock};
 use crate::time::{Clock, Timestamp};
 use crate::vault::Vault;
+use crate::vault::anchor::Watch;
 use crate::vault::branches;
 use crate::vault::core::{
     Chain, Core, Counts, Meta, Work, WorkspaceMeta, load_commit, pack_row, unpack_row,
@@ -216,6 +217,7 @@ impl Vault {
             env,
             core,
             signer: None,
+            watch: Watch::none(),
         };
         vault.end_migration()?;
         let owner = vault.core.meta.owner;
@@ -270,6 +272,7 @@ impl Founded {
             env,
             core: self.core,
             signer: Some(self.signer),
+            watch: Watch::none(),
         };
         Created {
             vault,

@@ -186,6 +186,7 @@ impl Vault {
     /// [`Error::Storage`] if the seal cannot be stored; the key is forgotten all the same.
     pub fn leave(&mut self) -> Result<()> {
         let sealed = self.seal();
+        self.watch.settle();
         self.signer = None;
         sealed.map(|_| ())
     }

@@ -34,9 +34,16 @@ impl SharedVault {
     /// # Errors
     /// As [`Vault::commit`].
     pub fn commit(&self, drafts: Vec<Draft>) -> Result<Option<CommitId>> {
-        let (made, staged) = self.exclusive().commit_staged(drafts)?;
+        let (made, staged, seen) = {
+            let mut vault = self.exclusive();
+            let (made, staged) = vault.commit_staged(drafts)?;
+            (made, staged, vault.seen())
+        };
         // The next thread commits while this one waits for the disk.
         staged.settle()?;
+        if let Some(seen) = seen {
+            self.exclusive().tell_anchor_of(seen);
+        }
         Ok(made)
     }
 

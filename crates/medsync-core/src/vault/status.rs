@@ -4,9 +4,11 @@ use crate::error::Result;
 use crate::ids::{AuthorKey, ChainId, RecordId, hex};
 use crate::phi::Phi;
 use crate::vault::Vault;
+use crate::vault::anchor::Anchored;
 use crate::vault::commit_row::CommitRow;
 use crate::vault::core::{Core, view_text};
 use crate::vault::finding::{Finding, findings, idle};
+use crate::vault::incarnation::{self, Incarnation};
 use crate::vault::migrate::Migration;
 use crate::vault::query;
 use crate::vault::rows::{self, Rows, kind};
@@ -36,6 +38,10 @@ pub struct Status {
     /// The format this vault came from, where it did not verify afterwards: the file as it was is
     /// kept beside it, and `medsync doctor` looks again.
     pub migration_failed: Option<u32>,
+    /// What the anchor outside the vault's folder said when it was opened, or since.
+    pub anchored: Anchored,
+    /// The last new incarnation, if there was one.
+    pub incarnation: Option<Incarnation>,
     /// The pack in force: name, version, hash.
     pub pack: (String, u32, String),
     /// Equal wherever the same commits are held.
@@ -76,6 +82,8 @@ impl Vault {
             outbox: crate::vault::marks::outbox(&rows, &self.core)?,
             questions: count(kind::QUESTION)?,
             unsealed: unsealed.collect(),
+            anchored: self.anchored(),
+            incarnation: incarnation::load(&rows)?,
             migration_failed: Migration::load(&rows)?.filter(|m| m.failed).map(|m| m.from),
             pack: (
                 pack.pack().name.clone(),

@@ -1,5 +1,6 @@
 //! Tests from outside: only public names.
 
+mod anchors;
 mod attacks;
 mod crash;
 mod cuts;

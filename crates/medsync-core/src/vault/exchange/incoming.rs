@@ -14,8 +14,9 @@ use crate::vault::exchange::keys::{self, KEYS_BYTES_MAX, KeyFile};
 use crate::vault::exchange::manifest::{FileMark, MARKS_BYTES_MAX, Marks, read_label};
 use crate::vault::exchange::outgoing::{FILE_BYTES, held};
 use crate::vault::exchange::{
-    ExchangeProgress, Found, FoundKeys, Numbers, PeerMarks, Phase, Visit, words,
+    Ahead, ExchangeProgress, Found, FoundKeys, Numbers, PeerMarks, Phase, Visit, words,
 };
+use crate::vault::incarnation;
 use crate::vault::marks::Marks as PeerMark;
 use crate::vault::rows::{Rows, kind};
 use std::collections::HashMap;
@@ -335,6 +336,17 @@ impl Visit<'_> {
         })
     }
 
+    /// What marks of this device say that this vault never wrote.
+    fn ahead_by(&self, marks: &Marks) -> Result<Ahead> {
+        let own = self.vault.core.meta.replica;
+        let renewed = incarnation::load(&self.vault.store.read()?)?.is_some();
+        let known = marks.replica == own || marks.held.chains().any(|(c, _)| c.replica == own);
+        Ok(Ahead {
+            counter: marks.counter,
+            knows_name: known || !renewed,
+        })
+    }
+
     /// Keeps the newest marks of each current device.
     fn keep_marks(&mut self, found: &[Found]) -> Result<()> {
         let rows = self.vault.store.read()?;
@@ -344,7 +356,7 @@ impl Visit<'_> {
             if marks.device == own {
                 if marks.counter > Numbers::load(&rows)?.counter {
                     self.report.rolled_back.push(own);
-                    self.ahead = Some(marks.counter);
+                    self.ahead = Some(self.ahead_by(marks)?);
                 }
                 continue;
             }

@@ -31,7 +31,7 @@ use crate::phi::Phi;
 use crate::vault::Vault;
 use crate::vault::core::{pack_row, unpack_row};
 use crate::vault::deliver::Received;
-use crate::vault::incarnation;
+use crate::vault::incarnation::{self, Why};
 use crate::vault::marks::Held;
 use crate::vault::open::DeviceSecrets;
 use crate::vault::rows::{self, Rows};
@@ -201,10 +201,10 @@ impl Vault {
         };
         let found = visit.take_up()?;
         visit.vault.seal()?;
-        if let Some(counter) = visit.ahead {
-            let renewed = visit.report.received.new_incarnation;
-            visit.vault.count_on(counter, !renewed)?;
-            visit.report.received.new_incarnation = true;
+        if let Some(ahead) = visit.ahead {
+            let renew = ahead.knows_name && !visit.report.received.new_incarnation;
+            visit.vault.count_on(ahead.counter, renew)?;
+            visit.report.received.new_incarnation |= renew;
         }
         visit.leave(&found)?;
         Ok(visit.report)
@@ -213,11 +213,11 @@ impl Vault {
 
 impl Vault {
     /// Numbers its marks on from those of another copy of this vault, and takes a new name if it
-    /// has not yet.
+    /// has not yet. Where an anchor noticed before, and nobody knows the new name, that name stays.
     fn count_on(&mut self, counter: u64, renew: bool) -> Result<()> {
         self.work(|work, _| {
             if renew {
-                incarnation::renew(work);
+                incarnation::renew(work, Why::Exchange, 0);
             }
             let file = Numbers::load(work)?.file;
             let numbers = Numbers { counter, file };
@@ -225,6 +225,15 @@ impl Vault {
             Ok(())
         })
     }
+}
+
+/// Marks of this device that this vault never wrote: it is an old copy of another.
+#[derive(Debug, Clone, Copy)]
+struct Ahead {
+    /// Their number.
+    counter: u64,
+    /// Whether they know of commits under this vault's present name, or may.
+    knows_name: bool,
 }
 
 /// One exchange.
@@ -242,8 +251,8 @@ struct Visit<'a> {
     own: String,
     /// The sealed commits that are here.
     held: Held,
-    /// The number of own marks that this vault never wrote: it is an old copy of another.
-    ahead: Option<u64>,
+    /// Newer marks of this device, if there are any.
+    ahead: Option<Ahead>,
 }
 
 /// What lies in the folder of one device.
