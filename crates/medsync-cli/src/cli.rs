@@ -99,6 +99,7 @@ pub(crate) enum Command {
     /// Counts, digests, and what waits
     Status,
     Verify(Verify),
+    Doctor(Doctor),
     #[command(subcommand)]
     Passphrase(Passphrase),
     #[command(subcommand)]
@@ -398,6 +399,17 @@ pub(crate) struct Verify {
     /// Also derive every view again from the ledger, and compare
     #[arg(long)]
     pub(crate) rebuild: bool,
+}
+
+/// Say what ails the vault, what it means and what to do
+///
+/// Nothing is changed without --repair, which makes again what follows from the ledger: views,
+/// indexes, questions. Ends with 5 if something is damaged or can be repaired.
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Make again what follows from the ledger
+    #[arg(long)]
+    pub(crate) repair: bool,
 }
 
 /// Print the records of an invented clinic as NDJSON.

@@ -11,7 +11,7 @@ use medsync_core::ids::AuthorKey;
 use medsync_core::ledger::certificate::Role;
 use medsync_core::model::json::Json;
 use medsync_core::store::{KEY_FILE, Unlock};
-use medsync_core::vault::{Anchored, PersonInfo, StateFolder, Vault};
+use medsync_core::vault::{Anchored, ClockSkew, PersonInfo, StateFolder, Vault};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use zeroize::Zeroizing;
@@ -50,6 +50,17 @@ pub(crate) fn reader(global: &Global) -> Done<Vault> {
     let mut vault = Vault::open(dir, env(), Unlock::Passphrase(&passphrase))?;
     if let Some(words) = anchor(&mut vault)?.and_then(anchor_words) {
         warn(global, &words);
+    }
+    match vault.clock_skew() {
+        Some(ClockSkew::Behind { .. }) => warn(
+            global,
+            "this machine's clock is behind what was written here; set it. Work goes on",
+        ),
+        Some(ClockSkew::Ahead { .. }) => warn(
+            global,
+            "nothing was written here for over a year by this machine's clock; is it set right?",
+        ),
+        None => {}
     }
     Ok(vault)
 }

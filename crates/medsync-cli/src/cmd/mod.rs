@@ -2,6 +2,7 @@
 
 mod admit;
 mod demo;
+mod doctor;
 mod edit;
 mod edit_batch;
 mod exchange;
@@ -53,6 +54,7 @@ pub(crate) fn run(cli: &Cli) -> Done {
         Command::Review(args) => review::run(global, args),
         Command::Exchange(args) => exchange::run(global, args),
         Command::Status => status::run(global),
+        Command::Doctor(args) => doctor::run(global, args),
         Command::Verify(args) => verify::run(global, args),
         Command::Passphrase(args) => keys::passphrase(global, args),
         Command::Recovery(args) => keys::recovery(global, args),

@@ -2,6 +2,7 @@
 
 mod anchor;
 mod bad_input;
+mod doctor;
 mod enrol;
 mod exchange;
 mod harness;

@@ -10,6 +10,7 @@ mod commit_row;
 mod core;
 mod crowd;
 mod deliver;
+mod doctor;
 mod draft;
 mod enrol;
 mod epoch;
@@ -42,6 +43,7 @@ mod write;
 
 pub use anchor::{Anchor, Anchored, SharedAnchor};
 pub use deliver::Received;
+pub use doctor::{Ailment, ClockSkew, Severity};
 pub use draft::{Draft, Version};
 pub use exchange::{ExchangeProgress, ExchangeReport};
 pub use import::{ImportReport, Unit};

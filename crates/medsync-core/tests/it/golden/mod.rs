@@ -1,5 +1,6 @@
 //! A vault of every format there ever was opens, shows what it showed, and goes on.
 
+mod doctor;
 mod make;
 mod migrate;
 
