@@ -5,6 +5,7 @@
 mod cuts;
 mod fuzz;
 mod golden;
+mod sim;
 mod steps;
 mod tidy;
 mod walkthrough;
@@ -38,6 +39,21 @@ enum Chore {
         #[arg(long)]
         again: bool,
     },
+    /// Whole worlds: replicas, sticks, power cuts, backups, clocks, hostile members (docs/simulation.md).
+    Sim {
+        /// How many worlds.
+        #[arg(long, default_value_t = 2000)]
+        seeds: u64,
+        /// Only the world of this seed.
+        #[arg(long, conflicts_with = "seeds")]
+        seed: Option<u64>,
+        /// The first seed.
+        #[arg(long, default_value_t = 0)]
+        from: u64,
+        /// One world again, or some of its steps, as a failure prints it.
+        #[arg(long, value_name = "SEED[:STEPS]", conflicts_with_all = ["seeds", "seed", "from"])]
+        replay: Option<String>,
+    },
     /// Runs docs/walkthrough.md as a reader would: every sh block, in order, in one shell.
     Walkthrough,
     /// Runs the fuzz targets of fuzz/ for a while each; needs nightly and cargo-fuzz.
@@ -59,6 +75,16 @@ fn main() -> ExitCode {
         Chore::Fix => steps::fix(&root),
         Chore::Cuts { count, seed } => cuts::run(&root, count, seed),
         Chore::Golden { again } => golden::run(&root, again),
+        Chore::Sim {
+            seeds,
+            seed,
+            from,
+            replay,
+        } => match (replay, seed) {
+            (Some(plan), _) => sim::replay(&root, &plan),
+            (None, Some(seed)) => sim::replay(&root, &seed.to_string()),
+            (None, None) => sim::run(&root, seeds, from),
+        },
         Chore::Walkthrough => walkthrough::run(&root),
         Chore::Fuzz { minutes, target } => fuzz::run(&root, minutes, target.as_deref()),
     };

@@ -1,6 +1,6 @@
 //! The steps of `cargo xtask test`, each under a heading and with the time it took.
 
-use crate::{tidy, walkthrough};
+use crate::{sim, tidy, walkthrough};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -14,7 +14,7 @@ enum Outcome {
     Skipped(String),
 }
 
-const STEPS: [(&str, Step); 8] = [
+const STEPS: [(&str, Step); 9] = [
     ("format", |root| {
         cargo(root, &["fmt", "--all", "--check"], &[])
     }),
@@ -33,6 +33,7 @@ const STEPS: [(&str, Step); 8] = [
         )
     }),
     ("test", |root| cargo(root, &["test", "--workspace"], &[])),
+    ("worlds", |root| sim::ci(root).map(|()| Outcome::Passed)),
     ("doc", |root| {
         cargo(
             root,

@@ -10,6 +10,7 @@ pub mod ids;
 pub mod ledger;
 pub mod model;
 pub mod phi;
+mod planted;
 pub mod store;
 pub mod sync;
 #[cfg(feature = "testing")]

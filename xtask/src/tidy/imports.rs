@@ -3,7 +3,7 @@
 use super::Fault;
 use super::source::{Source, Token};
 
-const FOUNDATIONS: [&str; 5] = ["ids", "time", "env", "phi", "error"];
+const FOUNDATIONS: [&str; 6] = ["ids", "time", "env", "phi", "error", "planted"];
 
 /// Each module and what it may import beside the foundations. Foundations may import `error` only,
 /// and `error` nothing.

@@ -12,6 +12,7 @@ use crate::model::cell::{Atom, Cell, OpId};
 use crate::model::interim;
 use crate::model::json::Json;
 use crate::model::pack::{Interim, Lattice, PolicyRow, Reopen};
+use crate::planted::{Bug, planted};
 use crate::time::Timestamp;
 
 /// What an author's certificates say about one commit.
@@ -436,7 +437,12 @@ fn agreed<'a>(candidates: &[Side<'a>]) -> Option<&'a Cell> {
 fn newest<'a>(candidates: &[Side<'a>]) -> Option<&'a Cell> {
     let when = |c: &&Side<'_>| {
         let id = c.operation.id;
-        (c.operation.hlc, id.actor, id.ctr)
+        let counter = if planted(Bug::LwwByCounter) {
+            id.ctr
+        } else {
+            0
+        };
+        (counter, c.operation.hlc, id.actor, id.ctr)
     };
     candidates.iter().max_by_key(when).map(Side::cell)
 }
@@ -454,6 +460,11 @@ fn item<'a>(candidates: &[Side<'a>], edits: bool, retractions: bool) -> Verdict<
 
 /// The greatest status; different codes of the top rank are contested and the safest is shown.
 fn status<'a>(candidates: &[Side<'a>]) -> Verdict<'a> {
+    if let Some(removed) = candidates.iter().find(|c| !c.put)
+        && planted(Bug::DeleteWins)
+    {
+        return Verdict::Settled(Some(removed.cell()));
+    }
     let Some(top) = candidates.iter().filter_map(Side::rank).max() else {
         // No code the pack knows: as cautious as an escalating field.
         return match agreed(candidates) {

@@ -1,6 +1,7 @@
 //! A simulated disk that forgets, tears and garbles what was not synced, all from one seed.
 
 use crate::env::{Env, SharedEnv};
+use crate::planted::{Bug, planted};
 use redb::StorageBackend;
 use std::io::{self, ErrorKind};
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -350,7 +351,7 @@ impl StorageBackend for SimDisk {
             }
             return Err(error);
         }
-        if !state.lying {
+        if !state.lying && !planted(Bug::NoFsync) {
             let State {
                 durable, pending, ..
             } = &mut *state;

@@ -2,3 +2,4 @@
 
 pub mod cuts;
 pub mod history;
+pub mod sim;

@@ -10,6 +10,7 @@ use crate::model::json::Json;
 use crate::model::kind::{KindRules, field_of_key};
 use crate::model::policy;
 use crate::model::shape::RESOURCE_MAX;
+use crate::planted::{Bug, planted};
 use crate::store::Staged;
 use crate::vault::Vault;
 use crate::vault::core::{Work, load_record};
@@ -262,7 +263,11 @@ fn resolve(work: &Work, draft: Draft) -> Result<Option<RecordEdit>> {
     Ok(Some(RecordEdit {
         record: draft.record,
         cells,
-        seen: Some(draft.seen.0),
+        seen: Some(if planted(Bug::StaleForm) {
+            now.heads()
+        } else {
+            draft.seen.0
+        }),
         patient,
         because: draft.because,
         import: None,

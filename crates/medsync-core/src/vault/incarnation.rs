@@ -5,6 +5,7 @@
 
 use crate::error::Result;
 use crate::ids::ReplicaId;
+use crate::planted::{Bug, planted};
 use crate::vault::Vault;
 use crate::vault::core::{Meta, Work, pack_row, unpack_row};
 use crate::vault::epoch::Epoch;
@@ -52,6 +53,9 @@ pub(crate) fn load(rows: &dyn Rows) -> Result<Option<Incarnation>> {
 
 /// Takes a new incarnation and a new epoch, in whatever is being written.
 pub(crate) fn renew(work: &mut Work, why: Why, missing: u64) {
+    if planted(Bug::ReusedActor) {
+        return;
+    }
     let replica = ReplicaId(work.env.bytes());
     let meta = Meta {
         replica,

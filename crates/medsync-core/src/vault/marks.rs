@@ -46,6 +46,28 @@ impl Held {
         self.0.contains_key(chain)
     }
 
+    /// Leaves what is also in `other`.
+    pub(crate) fn keep_only(&mut self, other: &Self) {
+        let mut both = Self::default();
+        for (chain, ranges) in &self.0 {
+            let mut theirs = other.0.get(chain).map_or(&[][..], Vec::as_slice);
+            for (first, last) in ranges {
+                while let Some(((low, high), rest)) = theirs.split_first()
+                    && low <= last
+                {
+                    if high >= first {
+                        both.insert(*chain, *first.max(low), *last.min(high));
+                    }
+                    if high > last {
+                        break;
+                    }
+                    theirs = rest;
+                }
+            }
+        }
+        *self = both;
+    }
+
     /// How far a chain is here without a gap.
     pub(crate) fn reach(&self, chain: &ChainId) -> u64 {
         let first = self.0.get(chain).and_then(|ranges| ranges.first());
@@ -287,6 +309,7 @@ mod tests {
         #[test]
         fn ranges_say_what_was_put_into_them(
             puts in prop::collection::vec((1u64..60, 0u64..8), 0..30),
+            others in prop::collection::vec((1u64..60, 0u64..8), 0..30),
             asked in (1u64..60, 0u64..8),
         ) {
             let mut held = Held::default();
@@ -303,6 +326,15 @@ mod tests {
             let ranges = held.chains().flat_map(|(_, ranges)| ranges);
             let listed: u64 = ranges.map(|(first, last)| last - first + 1).sum();
             prop_assert_eq!(listed, model.len() as u64);
+            let (mut other, mut both) = (Held::default(), held.clone());
+            for (first, more) in others {
+                other.insert(CHAIN, first, first + more);
+            }
+            both.keep_only(&other);
+            for seq in 1..80 {
+                let there = held.covers(&CHAIN, seq, seq) && other.covers(&CHAIN, seq, seq);
+                prop_assert_eq!(both.covers(&CHAIN, seq, seq), there);
+            }
         }
     }
 }

@@ -26,6 +26,8 @@ mod marks;
 mod migrate;
 mod open;
 mod page;
+#[cfg(feature = "testing")]
+mod peek;
 mod pending;
 mod people;
 pub mod query;

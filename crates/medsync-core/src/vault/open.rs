@@ -435,7 +435,6 @@ fn carrier(header: &Header) -> Carrier {
         hlc: fields.hlc,
         chain: fields.chain,
         seq: fields.seq,
-        commit: header.id(),
     }
 }
 
@@ -449,9 +448,7 @@ pub(crate) fn active_pack(rows: &dyn Rows, core: &Core) -> Result<Arc<ActivePack
         let Some(row) = load_commit(rows, chain, seq)? else {
             continue;
         };
-        let roles = core
-            .membership
-            .role_of(&core.chain(chain)?.id, seq, &row.header()?.id());
+        let roles = core.membership.role_of(&core.chain(chain)?.id, seq);
         if !roles.has(Role::Admin) {
             continue;
         }
@@ -521,9 +518,7 @@ pub(crate) fn load_core(rows: &dyn Rows) -> Result<Core> {
     };
     let mut items = granted::load(rows)?;
     items.extend(ledger_items(rows)?);
-    let membership = Arc::make_mut(&mut core.membership);
-    membership.set_forks(Arc::clone(&core.forks));
-    membership.extend(items);
+    Arc::make_mut(&mut core.membership).extend(items);
     core.pack = active_pack(rows, &core)?;
     Ok(core)
 }

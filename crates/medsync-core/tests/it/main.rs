@@ -14,5 +14,6 @@ mod policy_table;
 mod seed;
 mod shapes;
 mod shared;
+mod sim;
 mod strands;
 mod table;

@@ -57,7 +57,8 @@ pub fn reread(kind: FileKind, bytes: &[u8]) -> Result<Vec<u8>> {
     }
 }
 
-fn write_batches(batches: &[Vec<u8>]) -> Vec<u8> {
+/// A file of batches, before it is sealed.
+pub fn write_batches(batches: &[Vec<u8>]) -> Vec<u8> {
     encode(|e| {
         e.array(3)?.str(LABEL)?.u32(FORMAT)?;
         e.array(batches.len() as u64)?;

@@ -364,7 +364,7 @@ impl Visit<'_> {
                 self.report.strangers.push(marks.device);
                 continue;
             }
-            let row = PeerMark {
+            let mut row = PeerMark {
                 counter: marks.counter,
                 hlc: marks.hlc.0,
                 replica: marks.replica,
@@ -372,14 +372,21 @@ impl Visit<'_> {
                 tips: marks.tips.clone(),
             };
             let known = PeerMark::load(&rows, &marks.device)?;
-            // By time: a vault that was restored counts from an older number and has less.
-            let is_newer = known
-                .as_ref()
-                .is_none_or(|k| (k.hlc, k.counter) < (row.hlc, row.counter));
-            if known.is_some_and(|k| row.hlc < k.hlc || row.counter < k.counter) {
+            let Some(known) = known else {
+                newer.push((marks.device, row));
+                continue;
+            };
+            let rises = row.hlc > known.hlc || row.counter > known.counter;
+            let falls = row.hlc < known.hlc || row.counter < known.counter;
+            if falls {
                 self.report.rolled_back.push(marks.device);
             }
-            if is_newer {
+            if rises && falls {
+                // A vault that was restored counts from an older number, one whose clock went
+                // back has an older time: which of both is the truth, only what both say.
+                row.held.keep_only(&known.held);
+            }
+            if rises {
                 newer.push((marks.device, row));
             }
         }
