@@ -1,7 +1,9 @@
 //! The command line: what can be typed, and the help that teaches it.
 
+mod keys;
 mod members;
 
+pub(crate) use keys::{AddKey, Keys, Rekey};
 pub(crate) use members::{Admin, Admit, Init, Join, Passphrase, Person, Recovery, Request, Revoke};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -66,6 +68,18 @@ pub(crate) struct Global {
     #[arg(long, global = true, env = "MEDSYNC_PIN_FILE", hide_env_values = true)]
     #[arg(value_name = "FILE")]
     pub(crate) pin_file: Option<PathBuf>,
+    /// Open the vault by this key store program instead of its passphrase (see keys add)
+    #[arg(
+        long,
+        global = true,
+        env = "MEDSYNC_KEY_HELPER",
+        hide_env_values = true
+    )]
+    #[arg(value_name = "PROGRAM")]
+    pub(crate) key_helper: Option<PathBuf>,
+    /// Open the vault by a clinic's identity file instead of its passphrase (see keys add)
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) identity_file: Option<PathBuf>,
     /// Print JSON, errors included
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -104,6 +118,9 @@ pub(crate) enum Command {
     Passphrase(Passphrase),
     #[command(subcommand)]
     Recovery(Recovery),
+    #[command(subcommand)]
+    Keys(Keys),
+    Rekey(Rekey),
     Generate(Generate),
     Demo(Demo),
     Completions(Completions),

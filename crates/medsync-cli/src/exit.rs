@@ -95,6 +95,16 @@ fn explain(error: &Error) -> Failure {
         Error::WrongSecret(what) => {
             Failure::new(LOCKED, format!("{what} does not fit"), WRONG_SECRET)
         }
+        Error::Wait { what, seconds } => Failure::new(
+            LOCKED,
+            format!("too many wrong tries of {what}"),
+            format!("wait {seconds} s, then try again with the right one"),
+        ),
+        Error::Locked("the key store") => Failure::new(
+            LOCKED,
+            "the key store refused",
+            "unlock it, or open the vault with its passphrase",
+        ),
         Error::Locked(what) => Failure::new(LOCKED, format!("{what} is locked"), UNLOCK),
         Error::NotFound(what) => Failure::new(NOT_FOUND, format!("no such {what}"), FIND),
         Error::Invalid { what, detail } => {

@@ -5,6 +5,8 @@
 mod cli;
 mod cmd;
 mod exit;
+mod guard;
+mod helper;
 mod progress;
 mod secrets;
 mod session;
@@ -15,6 +17,7 @@ use cli::Cli;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    guard::keep_memory_private();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return exit::bad_usage(&error),

@@ -1,7 +1,7 @@
 //! Secrets on their way in and out: passphrases, PINs and words; never on the command line.
 
 use crate::exit::{Done, FAILED, Failure, LOCKED};
-use medsync_core::crypto::Words;
+use medsync_core::crypto::{Secret, Words, envelope};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -71,7 +71,7 @@ fn not_empty(text: Zeroizing<String>, what: &str) -> Done<Zeroizing<String>> {
     Ok(text)
 }
 
-/// A file for words that nobody else may read. It is made before the words are, so that they are
+/// A file for a secret that nobody else may read. It is made before the words are, so that they are
 /// never without a place; dropped unwritten it goes again.
 pub(crate) struct WordsFile {
     path: PathBuf,
@@ -98,12 +98,15 @@ impl WordsFile {
         })
     }
 
-    pub(crate) fn write(mut self, words: &Words) -> Done {
+    pub(crate) fn write(self, words: &Words) -> Done {
+        self.write_line(&words.phrase())
+    }
+
+    pub(crate) fn write_line(mut self, line: &str) -> Done {
         let Some(mut file) = self.file.take() else {
             return Ok(());
         };
-        let phrase = words.phrase();
-        file.write_all(phrase.as_bytes())?;
+        file.write_all(line.as_bytes())?;
         file.write_all(b"\n")?;
         file.sync_all()?;
         Ok(())
@@ -117,6 +120,12 @@ impl Drop for WordsFile {
             fs::remove_file(&self.path).ok();
         }
     }
+}
+
+/// The secret key of an identity file.
+pub(crate) fn identity(path: &Path) -> Done<Secret<32>> {
+    let text = from_file(path, "an identity")?;
+    Ok(envelope::parse_identity(&text)?)
 }
 
 /// The words of a file.

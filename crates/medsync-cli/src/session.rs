@@ -2,6 +2,7 @@
 
 use crate::cli::Global;
 use crate::exit::{Done, Failure, NOT_FOUND};
+use crate::helper::Helper;
 use crate::secrets;
 use crate::show;
 use medsync_core::crypto::Kdf;
@@ -45,9 +46,7 @@ pub(crate) fn folder(global: &Global) -> Done<&Path> {
 /// Opens the vault to look at it.
 pub(crate) fn reader(global: &Global) -> Done<Vault> {
     let dir = existing(global)?;
-    let file = global.passphrase_file.as_deref();
-    let passphrase = secrets::read(file, "passphrase", "--passphrase-file")?;
-    let mut vault = Vault::open(dir, env(), Unlock::Passphrase(&passphrase))?;
+    let mut vault = open(global, dir)?;
     if let Some(words) = anchor(&mut vault)?.and_then(anchor_words) {
         warn(global, &words);
     }
@@ -116,6 +115,26 @@ pub(crate) fn warn(global: &Global, words: &str) {
         true => show::object([("warning", Json::string(words))]).text(),
         false => format!("medsync: {words}"),
     });
+}
+
+/// By whatever the options name.
+fn open(global: &Global, dir: &Path) -> Done<Vault> {
+    if let Some(file) = &global.identity_file {
+        let identity = secrets::identity(file)?;
+        return Ok(Vault::open(dir, env(), Unlock::Escrow(&identity))?);
+    }
+    if let Some(program) = &global.key_helper {
+        let helper = Helper::new(program);
+        return Ok(Vault::open(dir, env(), Unlock::Host(&helper))?);
+    }
+    let passphrase = passphrase(global)?;
+    Ok(Vault::open(dir, env(), Unlock::Passphrase(&passphrase))?)
+}
+
+/// The vault's passphrase, from its file or a prompt.
+pub(crate) fn passphrase(global: &Global) -> Done<Zeroizing<String>> {
+    let file = global.passphrase_file.as_deref();
+    secrets::read(file, "passphrase", "--passphrase-file")
 }
 
 /// The folder, if a vault is in it.

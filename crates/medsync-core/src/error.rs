@@ -12,6 +12,14 @@ pub enum Error {
     /// The passphrase, PIN or recovery key does not open this.
     #[error("{0} does not fit; check it and try again")]
     WrongSecret(&'static str),
+    /// Too many wrong tries: the next one has to wait. Nothing is locked for good.
+    #[error("too many wrong tries of {what}; try again in {seconds} s")]
+    Wait {
+        /// What was tried.
+        what: &'static str,
+        /// How long to wait.
+        seconds: u64,
+    },
     /// The key that this needs is locked. Unlock it first.
     #[error("{0} is locked; unlock it first")]
     Locked(&'static str),

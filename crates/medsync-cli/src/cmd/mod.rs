@@ -21,6 +21,7 @@ mod pack;
 mod person;
 mod review;
 mod revoke;
+mod slots;
 mod status;
 mod verify;
 mod why;
@@ -58,6 +59,8 @@ pub(crate) fn run(cli: &Cli) -> Done {
         Command::Verify(args) => verify::run(global, args),
         Command::Passphrase(args) => keys::passphrase(global, args),
         Command::Recovery(args) => keys::recovery(global, args),
+        Command::Keys(args) => slots::run(global, args),
+        Command::Rekey(args) => slots::rekey(global, args),
         Command::Generate(args) => generate::run(args),
         Command::Demo(args) => demo::run(global, args),
         Command::Completions(args) => {

@@ -68,6 +68,17 @@ impl World {
         path
     }
 
+    /// A key store: a program that is run as `NAME wrap` or `NAME unwrap`.
+    pub(crate) fn helper(&self, name: &str, script: &str) {
+        let path = self.file(name, &format!("#!/bin/sh\n{script}\n"));
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            let mode = std::fs::Permissions::from_mode(0o700);
+            std::fs::set_permissions(path, mode).expect("a mode");
+        }
+    }
+
     pub(crate) fn read(&self, name: &str) -> String {
         std::fs::read_to_string(self.path(name)).expect("a text file")
     }

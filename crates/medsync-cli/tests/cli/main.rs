@@ -7,6 +7,7 @@ mod enrol;
 mod exchange;
 mod harness;
 mod import;
+mod keys;
 mod people;
 mod records;
 mod review;

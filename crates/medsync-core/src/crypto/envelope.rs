@@ -3,6 +3,7 @@
 //! age draws its file key and ephemeral keys from the operating system, not from
 //! [`Env`](crate::env::Env): a replayed world gets other ciphertext, never other plaintext.
 
+use super::key::Secret;
 use crate::error::{Error, Result};
 use bech32::{Bech32, Hrp};
 use std::io::{Read, Write};
@@ -101,6 +102,54 @@ fn identity(secret: &[u8; 32]) -> Result<age::x25519::Identity> {
         .map_err(|_| WHAT)
 }
 
+/// A recipient's key as age writes it, `age1..`.
+pub fn recipient_text(public: &[u8; 32]) -> Result<String> {
+    recipient(public).map(|key| key.to_string())
+}
+
+/// Reads a recipient's key, `age1..`.
+///
+/// # Errors
+/// [`Error::Invalid`] for anything else, low-order keys included.
+pub fn parse_recipient(text: &str) -> Result<[u8; 32]> {
+    const WHAT: Error = Error::invalid("a recipient is an X25519 key as age writes it, age1..");
+    let (hrp, bytes) = bech32::decode(text.trim()).map_err(|_| WHAT)?;
+    let public: [u8; 32] = bytes.try_into().map_err(|_| WHAT)?;
+    if hrp != PUBLIC || !is_contributory(&public) {
+        return Err(WHAT);
+    }
+    Ok(public)
+}
+
+/// A secret key as age writes it, `AGE-SECRET-KEY-1..`.
+pub fn identity_text(secret: &Secret<32>) -> Result<Zeroizing<String>> {
+    let text = bech32::encode_upper::<Bech32>(SECRET, secret.expose());
+    text.map(Zeroizing::new)
+        .map_err(|_| Error::invalid("not an X25519 secret"))
+}
+
+/// Reads the first secret key of an identity file; comments and blank lines do not matter.
+///
+/// # Errors
+/// [`Error::Invalid`] if there is none.
+pub fn parse_identity(text: &str) -> Result<Secret<32>> {
+    const WHAT: Error =
+        Error::invalid("an identity file holds a line AGE-SECRET-KEY-1.., as age-keygen writes it");
+    let mut lines = text.lines().map(str::trim);
+    let line = lines.find(|line| !line.is_empty() && !line.starts_with('#'));
+    let (hrp, bytes) = bech32::decode(line.ok_or(WHAT)?).map_err(|_| WHAT)?;
+    let bytes = Zeroizing::new(bytes);
+    match hrp == SECRET {
+        true => Secret::from_slice(&bytes).ok_or(WHAT),
+        false => Err(WHAT),
+    }
+}
+
+/// The public key of a secret one.
+pub fn public_of(secret: &Secret<32>) -> [u8; 32] {
+    PublicKey::from(&StaticSecret::from(*secret.expose())).to_bytes()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,6 +201,22 @@ mod tests {
             Err(Error::Invalid { .. })
         ));
         assert_eq!(open_with(&secret, &sealed, 200_000).unwrap().len(), 200_000);
+    }
+
+    #[test]
+    fn keys_read_back_as_age_writes_them() {
+        let secret = Secret::take(&mut [7; 32]);
+        let text = identity_text(&secret).unwrap();
+        assert!(text.starts_with("AGE-SECRET-KEY-1"));
+        let file = format!("# created: today\n\n{}\n", *text);
+        assert_eq!(parse_identity(&file).unwrap(), secret);
+        let public = recipient_text(&public_of(&secret)).unwrap();
+        assert_eq!(parse_recipient(&public).unwrap(), public_of(&secret));
+        let zeros = bech32::encode_lower::<Bech32>(PUBLIC, &[0; 32]).unwrap();
+        for bad in ["", "age1qqqq", &text, &zeros] {
+            assert!(parse_recipient(bad).is_err(), "{bad}");
+        }
+        assert!(parse_identity("# nothing").is_err() && parse_identity(&public).is_err());
     }
 
     #[test]

@@ -4,62 +4,24 @@
 //! meets the nonces of an old one. A MAC under the root covers the whole file: it catches edits
 //! and, since the ciphers do not commit to their key, it is what proves that a key is the right one.
 
-use super::kdf::{Kdf, SALT_LEN};
+use super::kdf::Kdf;
 use super::key::{RootKey, Secret};
-use super::suite::{NONCE_LEN, Suite, TAG_LEN, open_small, seal_small};
+use super::keyslot::{
+    BROKEN, KeyWrapper, NEVER, NewSlot, SLOTS_MAX, Slot, SlotInfo, SlotKind, Wrapped, array,
+    decode_passphrase_params, decode_slots, recovery_kek,
+};
+use super::suite::Suite;
 use super::words::Words;
 use crate::env::Env;
 use crate::error::{Error, Result};
 use minicbor::{Decoder, Encoder};
 
 /// Largest key file, in bytes.
-pub const KEY_FILE_MAX: usize = 8 * 1024;
+pub const KEY_FILE_MAX: usize = 16 * 1024;
 
 const MAGIC: &str = "medsync keys";
 const FORMAT: u32 = 1;
 const WHAT: &str = "the key file";
-const BROKEN: Error = Error::integrity("the key file is damaged; restore it from a backup");
-const NEVER: &str = "writing to memory does not fail";
-
-const SLOTS_MAX: u64 = 8;
-const PARAMS_MAX: usize = 256;
-const WRAPPED_LEN: usize = 32 + TAG_LEN;
-
-const KIND_PASSPHRASE: u32 = 1;
-const KIND_RECOVERY: u32 = 2;
-
-/// A 32-byte key sealed under another one.
-#[derive(Clone)]
-struct Wrapped {
-    nonce: [u8; NONCE_LEN],
-    sealed: [u8; WRAPPED_LEN],
-}
-
-impl Wrapped {
-    fn seal(env: &dyn Env, under: &Secret<32>, aad: &[u8], key: &Secret<32>) -> Self {
-        let nonce = env.bytes();
-        let sealed = seal_small(under.expose(), &nonce, aad, key.expose());
-        Self {
-            nonce,
-            sealed: sealed
-                .try_into()
-                .expect("32 bytes seal to 32 bytes and a tag"),
-        }
-    }
-
-    fn open(&self, under: &Secret<32>, aad: &[u8]) -> Option<Secret<32>> {
-        let key = open_small(under.expose(), &self.nonce, aad, &self.sealed)?;
-        Secret::from_slice(&key)
-    }
-}
-
-/// One way to unlock. Kinds of newer engines are kept as they are.
-#[derive(Clone)]
-struct Slot {
-    kind: u32,
-    params: Vec<u8>,
-    root: Wrapped,
-}
 
 /// What a vault's key file holds. Nothing in it is secret without a passphrase or recovery words.
 #[derive(Clone)]
@@ -70,6 +32,37 @@ pub struct KeyFile {
     slots: Vec<Slot>,
     page_key: Wrapped,
     check: [u8; 32],
+}
+
+/// What opens a vault after its keys are renewed.
+#[derive(Clone, Copy)]
+pub struct NewKeys<'a> {
+    /// The passphrase, a new one or the old one.
+    pub passphrase: &'a str,
+    /// What it costs to guess.
+    pub kdf: Kdf,
+    /// New recovery words.
+    pub recovery: &'a Words,
+    /// The host's key store, if it has a slot that is to stay.
+    pub wrapper: Option<&'a dyn KeyWrapper>,
+}
+
+// By hand: a derived one would print the passphrase.
+impl std::fmt::Debug for NewKeys<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NewKeys").finish_non_exhaustive()
+    }
+}
+
+/// A key file with new keys.
+#[derive(Debug)]
+pub struct Renewed {
+    /// The file.
+    pub keys: KeyFile,
+    /// Its root.
+    pub root: RootKey,
+    /// Slots that were not made again: their secret was not at hand.
+    pub lost: Vec<SlotInfo>,
 }
 
 impl KeyFile {
@@ -104,7 +97,7 @@ impl KeyFile {
 
     /// The root, by passphrase. `Error::WrongSecret` if it is another one.
     pub fn unlock_passphrase(&self, passphrase: &str) -> Result<RootKey> {
-        let slot = self.slot(KIND_PASSPHRASE, "passphrase")?;
+        let slot = self.slot(SlotKind::Passphrase, "passphrase")?;
         let (kdf, salt) = decode_passphrase_params(&slot.params)?;
         let kek = kdf.stretch(passphrase.as_bytes(), &salt)?;
         self.unlock(slot, &kek, "the passphrase")
@@ -112,7 +105,7 @@ impl KeyFile {
 
     /// The root, by recovery words. `Error::WrongSecret` if they are another vault's or old ones.
     pub fn unlock_recovery(&self, words: &Words) -> Result<RootKey> {
-        let slot = self.slot(KIND_RECOVERY, "recovery key")?;
+        let slot = self.slot(SlotKind::Recovery, "recovery key")?;
         let kek = recovery_kek(words, &slot.params);
         self.unlock(slot, &kek, "the recovery key")
     }
@@ -135,20 +128,140 @@ impl KeyFile {
         passphrase: &str,
         kdf: Kdf,
     ) -> Result<()> {
-        if passphrase.is_empty() {
-            return Err(Error::invalid("the passphrase is empty"));
-        }
-        let salt: [u8; SALT_LEN] = env.bytes();
-        let kek = kdf.stretch(passphrase.as_bytes(), &salt)?;
-        let params = encode_passphrase_params(kdf, &salt);
-        self.put_slot(env, root, KIND_PASSPHRASE, params, &kek)
+        self.put_slot(env, root, NewSlot::passphrase(env, passphrase, kdf)?)
     }
 
     /// Puts new recovery words in place of the old ones.
     pub fn new_recovery(&mut self, env: &dyn Env, root: &RootKey, words: &Words) -> Result<()> {
-        let salt: [u8; SALT_LEN] = env.bytes();
-        let kek = recovery_kek(words, &salt);
-        self.put_slot(env, root, KIND_RECOVERY, salt.to_vec(), &kek)
+        self.put_slot(env, root, NewSlot::recovery(env, words))
+    }
+
+    /// Lets the host's key store open the vault. A slot of that name gives way.
+    ///
+    /// # Errors
+    /// What the key store says; [`Error::Refused`] when all slots are taken.
+    pub fn put_host(
+        &mut self,
+        env: &dyn Env,
+        root: &RootKey,
+        name: &str,
+        wrapper: &dyn KeyWrapper,
+    ) -> Result<()> {
+        self.put_slot(env, root, NewSlot::host(env, name, wrapper)?)
+    }
+
+    /// Lets a clinic's identity open the vault; only its X25519 public key is needed. A slot of
+    /// that name gives way.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for no X25519 key; [`Error::Refused`] when all slots are taken.
+    pub fn put_escrow(
+        &mut self,
+        env: &dyn Env,
+        root: &RootKey,
+        name: &str,
+        recipient: &[u8; 32],
+    ) -> Result<()> {
+        self.put_slot(env, root, NewSlot::escrow(env, name, recipient)?)
+    }
+
+    /// Removes a slot. What it opened, a copy of the old key file still opens with the old secret:
+    /// against that only new keys help.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Refused`] for the last one that this engine can open.
+    pub fn remove_slot(&mut self, root: &RootKey, kind: SlotKind, name: &str) -> Result<()> {
+        self.check_root(root)?;
+        let is_it = |slot: &Slot| slot.kind == kind && slot.info().name == name;
+        if !self.slots.iter().any(is_it) {
+            return Err(Error::NotFound("key slot"));
+        }
+        let opens = |slot: &Slot| !matches!(slot.kind, SlotKind::Unknown(_));
+        if !self.slots.iter().any(|slot| opens(slot) && !is_it(slot)) {
+            return Err(Error::Refused {
+                what: "nothing else would open this vault",
+                hint: "add another key slot first",
+            });
+        }
+        self.slots.retain(|slot| !is_it(slot));
+        self.check = self.mac(root).into();
+        Ok(())
+    }
+
+    /// The slots, in the file's order.
+    pub fn slots(&self) -> Vec<SlotInfo> {
+        self.slots.iter().map(Slot::info).collect()
+    }
+
+    /// The root, by the host's key store.
+    ///
+    /// # Errors
+    /// What the key store says; [`Error::WrongSecret`] if it holds another key,
+    /// [`Error::NotFound`] without a slot for one.
+    pub fn unlock_host(&self, wrapper: &dyn KeyWrapper) -> Result<RootKey> {
+        let mut said = Error::NotFound("key slot for a key store");
+        for slot in self.slots.iter().filter(|s| s.kind == SlotKind::Host) {
+            let opened = wrapper
+                .unwrap(slot.parts()?.wrapped)
+                .and_then(|kek| self.unlock(slot, &kek, "the key store's key"));
+            match opened {
+                Ok(root) => return Ok(root),
+                Err(error) => said = error,
+            }
+        }
+        Err(said)
+    }
+
+    /// The root, by the secret key of a clinic's identity.
+    ///
+    /// # Errors
+    /// [`Error::WrongSecret`] if no slot is for it, [`Error::NotFound`] without any.
+    pub fn unlock_escrow(&self, identity: &Secret<32>) -> Result<RootKey> {
+        let mut said = Error::NotFound("key slot for a clinic's identity");
+        for slot in self.slots.iter().filter(|s| s.kind == SlotKind::Escrow) {
+            if let Some(kek) = slot.parts()?.open_escrow(identity) {
+                return self.unlock(slot, &kek, "the clinic's identity");
+            }
+            said = Error::WrongSecret("the clinic's identity");
+        }
+        Err(said)
+    }
+
+    /// The same vault under new keys: a new root, a new data file, whose pages have a new key. Slots
+    /// that can be made without their secret are made again; the names of the others come back.
+    ///
+    /// # Errors
+    /// As [`KeyFile::change_passphrase`] and [`KeyFile::put_host`].
+    pub fn renewed(&self, env: &dyn Env, new: &NewKeys<'_>) -> Result<Renewed> {
+        let (mut keys, root) =
+            Self::create(env, self.suite, new.passphrase, new.kdf, new.recovery)?;
+        // Slots and pages are bound to the vault's id: it stays, they are made again.
+        keys.vault = self.vault;
+        keys.slots.clear();
+        keys.check = [0; 32];
+        keys.page_key = Wrapped::seal(
+            env,
+            &root.derive("medsync v1 page key wrap"),
+            &page_key_aad(&keys.vault, &keys.file, keys.suite),
+            &Secret::random(env),
+        );
+        keys.change_passphrase(env, &root, new.passphrase, new.kdf)?;
+        keys.new_recovery(env, &root, new.recovery)?;
+        let mut lost = Vec::new();
+        for slot in &self.slots {
+            let info = slot.info();
+            match (slot.kind, info.recipient, new.wrapper) {
+                (SlotKind::Passphrase | SlotKind::Recovery, ..) => {}
+                (SlotKind::Escrow, Some(recipient), _) => {
+                    keys.put_escrow(env, &root, &info.name, &recipient)?;
+                }
+                (SlotKind::Host, _, Some(wrapper)) => {
+                    keys.put_host(env, &root, &info.name, wrapper)?;
+                }
+                _ => lost.push(info),
+            }
+        }
+        Ok(Renewed { keys, root, lost })
     }
 
     /// The key of the data file's pages.
@@ -178,11 +291,11 @@ impl KeyFile {
 
     /// The parameters of the passphrase's slot.
     pub fn kdf(&self) -> Result<Kdf> {
-        let slot = self.slot(KIND_PASSPHRASE, "passphrase")?;
+        let slot = self.slot(SlotKind::Passphrase, "passphrase")?;
         decode_passphrase_params(&slot.params).map(|(kdf, _)| kdf)
     }
 
-    fn slot(&self, kind: u32, what: &'static str) -> Result<&Slot> {
+    fn slot(&self, kind: SlotKind, what: &'static str) -> Result<&Slot> {
         let found = self.slots.iter().find(|slot| slot.kind == kind);
         found.ok_or(Error::NotFound(what))
     }
@@ -196,38 +309,38 @@ impl KeyFile {
         }
     }
 
-    fn put_slot(
-        &mut self,
-        env: &dyn Env,
-        root: &RootKey,
-        kind: u32,
-        params: Vec<u8>,
-        kek: &Secret<32>,
-    ) -> Result<()> {
+    fn put_slot(&mut self, env: &dyn Env, root: &RootKey, new: NewSlot) -> Result<()> {
         // A file that somebody edited is not signed anew. (A new one has no slots yet.)
         if self.check != [0; 32] {
             self.check_root(root)?;
         }
-        let aad = self.slot_aad(kind, &params);
-        let root_wrapped = Wrapped::seal(env, kek, &aad, root);
-        self.slots.retain(|slot| slot.kind != kind);
+        let aad = self.slot_aad(new.kind, &new.params);
+        let wrapped = Wrapped::seal(env, &new.kek, &aad, root);
+        self.slots
+            .retain(|slot| slot.kind != new.kind || slot.info().name != new.name);
+        if self.slots.len() >= SLOTS_MAX {
+            return Err(Error::Refused {
+                what: "all key slots are taken",
+                hint: "remove one that is not needed any more",
+            });
+        }
         self.slots.push(Slot {
-            kind,
-            params,
-            root: root_wrapped,
+            kind: new.kind,
+            params: new.params,
+            root: wrapped,
         });
-        self.slots.sort_by_key(|slot| slot.kind);
+        self.slots.sort_by(|a, b| a.rank().cmp(&b.rank()));
         self.check = self.mac(root).into();
         Ok(())
     }
 
-    fn slot_aad(&self, kind: u32, params: &[u8]) -> Vec<u8> {
+    fn slot_aad(&self, kind: SlotKind, params: &[u8]) -> Vec<u8> {
         let mut e = Encoder::new(Vec::new());
         e.array(5)
             .and_then(|e| e.str("medsync v1 slot"))
             .and_then(|e| e.bytes(&self.vault))
             .and_then(|e| e.u8(self.suite.number()))
-            .and_then(|e| e.u32(kind))
+            .and_then(|e| e.u32(kind.number()))
             .and_then(|e| e.bytes(params))
             .expect(NEVER);
         e.into_writer()
@@ -250,7 +363,7 @@ impl KeyFile {
             .expect(NEVER);
         for slot in &self.slots {
             e.array(4)
-                .and_then(|e| e.u32(slot.kind))
+                .and_then(|e| e.u32(slot.kind.number()))
                 .and_then(|e| e.bytes(&slot.params))
                 .and_then(|e| e.bytes(&slot.root.nonce))
                 .and_then(|e| e.bytes(&slot.root.sealed))
@@ -326,60 +439,8 @@ impl std::fmt::Debug for KeyFile {
     }
 }
 
-fn array<const N: usize>(d: &mut Decoder<'_>) -> Result<[u8; N]> {
-    let bytes = d.bytes().map_err(|_| BROKEN)?;
-    bytes.try_into().map_err(|_| BROKEN)
-}
-
-fn decode_slots(d: &mut Decoder<'_>) -> Result<Vec<Slot>> {
-    let count = d.array().map_err(|_| BROKEN)?;
-    let count = count.filter(|n| *n <= SLOTS_MAX).ok_or(BROKEN)?;
-    let mut slots: Vec<Slot> = Vec::new();
-    for _ in 0..count {
-        if d.array().map_err(|_| BROKEN)? != Some(4) {
-            return Err(BROKEN);
-        }
-        let kind = d.u32().map_err(|_| BROKEN)?;
-        let params = d.bytes().map_err(|_| BROKEN)?.to_vec();
-        let in_order = slots.last().is_none_or(|last| last.kind < kind);
-        if params.len() > PARAMS_MAX || !in_order {
-            return Err(BROKEN);
-        }
-        let root = Wrapped {
-            nonce: array(d)?,
-            sealed: array(d)?,
-        };
-        slots.push(Slot { kind, params, root });
-    }
-    Ok(slots)
-}
-
 fn page_key_aad(vault: &[u8; 16], file: &[u8; 16], suite: Suite) -> Vec<u8> {
     [&b"medsync v1 page key"[..], vault, file, &[suite.number()]].concat()
-}
-
-fn recovery_kek(words: &Words, salt: &[u8]) -> Secret<32> {
-    let entropy = words.entropy();
-    entropy.derive_with("medsync v1 recovery", salt)
-}
-
-fn encode_passphrase_params(kdf: Kdf, salt: &[u8; SALT_LEN]) -> Vec<u8> {
-    let mut e = Encoder::new(Vec::new());
-    e.array(2)
-        .and_then(|e| e.encode(kdf))
-        .and_then(|e| e.bytes(salt))
-        .expect(NEVER);
-    e.into_writer()
-}
-
-/// Limits are checked here, before Argon2id runs with what a file asks for.
-fn decode_passphrase_params(params: &[u8]) -> Result<(Kdf, [u8; SALT_LEN])> {
-    let mut d = Decoder::new(params);
-    if d.array().map_err(|_| BROKEN)? != Some(2) {
-        return Err(BROKEN);
-    }
-    let kdf = d.decode().map_err(|_| BROKEN)?;
-    Ok((kdf, array(&mut d)?))
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 pub const DATA_FILE: &str = "vault.db";
 /// The wrapped keys.
 pub const KEY_FILE: &str = "vault.keys";
+/// How often a wrong passphrase was tried since the last right one.
+pub const TRIES_FILE: &str = "vault.tries";
 /// Locked while a process has the vault open; its content does not matter.
 pub const LOCK_FILE: &str = "vault.lock";
 
@@ -70,6 +72,13 @@ pub(super) fn open_data(dir: &Path) -> Result<File> {
         })
 }
 
+/// Opens a file as it is.
+pub(super) fn open_named(path: &Path) -> Result<File> {
+    options()
+        .open(path)
+        .map_err(|e| Error::io("opening a file of the vault", &e))
+}
+
 /// An empty file under the name it has until [`rename_new`].
 pub(super) fn create_new(dir: &Path, name: &str) -> Result<File> {
     options()
@@ -96,10 +105,15 @@ pub(super) fn rename_new(dir: &Path, name: &str) -> Result<()> {
 
 /// Removes what a crash left half-made. The vault's lock is held, so nobody is making it now.
 pub(super) fn remove_leftovers(dir: &Path) {
-    for name in [DATA_FILE, KEY_FILE] {
+    for name in [DATA_FILE, KEY_FILE, TRIES_FILE] {
         // Mostly there is nothing, and what cannot be removed does no harm.
         fs::remove_file(new_path(dir, name)).ok();
     }
+}
+
+/// Removes a file that is of no use any more; one that stays does no harm.
+pub(super) fn remove(dir: &Path, name: &str) {
+    fs::remove_file(dir.join(name)).ok();
 }
 
 /// Reads a whole file of at most `max` bytes. `None` if there is none.
@@ -116,6 +130,11 @@ pub(super) fn read_limited(dir: &Path, name: &str, max: usize) -> Result<Option<
         .read_to_end(&mut bytes)
         .map_err(|e| Error::io(WHAT, &e))?;
     Ok(Some(bytes))
+}
+
+/// Makes the names of files that were made until now durable.
+pub(super) fn sync_names(dir: &Path) -> Result<()> {
+    sync_dir(dir).map_err(|e| Error::io("naming a file of the vault", &e))
 }
 
 /// A rename is durable once its folder is.

@@ -10,18 +10,21 @@ mod fail;
 pub mod fault;
 mod file;
 mod journal;
+mod keys;
 mod overlay;
 mod page_cipher;
+mod rekey;
 #[cfg(test)]
 mod tests;
 mod txn;
 
-pub use file::{DATA_FILE, KEY_FILE, LOCK_FILE};
+pub use file::{DATA_FILE, KEY_FILE, LOCK_FILE, TRIES_FILE};
 pub use redb::StorageBackend;
+pub use rekey::Rekeyed;
 pub use txn::{Entries, ReadTxn, Staged, WriteTxn};
 
 use crate::crypto::keyfile::{KEY_FILE_MAX, KeyFile};
-use crate::crypto::{Kdf, RootKey, Secret, Suite, Words};
+use crate::crypto::{Kdf, KeyWrapper, RootKey, Secret, Suite, Words};
 use crate::env::SharedEnv;
 use crate::error::{Error, Result};
 use engine::Engine;
@@ -34,7 +37,7 @@ use std::fmt;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// Everything is in one table: each table more costs 150 us a commit.
 const TABLE: TableDefinition<'static, &'static [u8], &'static [u8]> = TableDefinition::new("m");
@@ -50,6 +53,10 @@ pub enum Unlock<'a> {
     Recovery(&'a Words),
     /// By the root itself, which the host kept (Keychain, DPAPI, Keystore).
     Root(&'a RootKey),
+    /// By the host's key store, through a slot that was made for it.
+    Host(&'a dyn KeyWrapper),
+    /// By the secret key of a clinic's identity that an escrow slot was made for.
+    Escrow(&'a Secret<32>),
 }
 
 // By hand: a derived one would print the passphrase.
@@ -59,6 +66,8 @@ impl fmt::Debug for Unlock<'_> {
             Self::Passphrase(_) => "Passphrase(hidden)",
             Self::Recovery(_) => "Recovery(hidden)",
             Self::Root(_) => "Root(hidden)",
+            Self::Host(_) => "Host(hidden)",
+            Self::Escrow(_) => "Escrow(hidden)",
         })
     }
 }
@@ -104,7 +113,7 @@ pub struct Store {
 struct Home {
     dir: PathBuf,
     keys: Mutex<KeyFile>,
-    _lock: File,
+    lock: File,
 }
 
 impl Store {
@@ -154,14 +163,8 @@ impl Store {
         read_keys(dir)?;
         let lock = file::lock(dir)?;
         let keys = read_keys(dir)?;
-        let root = match unlock {
-            Unlock::Passphrase(passphrase) => keys.unlock_passphrase(passphrase)?,
-            Unlock::Recovery(words) => keys.unlock_recovery(words)?,
-            Unlock::Root(root) => {
-                keys.check_root(root)?;
-                RootKey::fill_with(|out| out.copy_from_slice(root.expose()))
-            }
-        };
+        let root = keys::unlock(dir, &*env, &keys, unlock)?;
+        rekey::finish(dir, &keys)?;
         file::remove_leftovers(dir);
         Self::open_files(dir, env, keys, root, lock, tuning)
     }
@@ -185,7 +188,7 @@ impl Store {
         let home = Home {
             dir: dir.to_owned(),
             keys: Mutex::new(keys),
-            _lock: lock,
+            lock,
         };
         Self::finish(db, journal, env, root, Some(home))
     }
@@ -267,36 +270,6 @@ impl Store {
     /// The vault's root key, from which other keys are derived.
     pub const fn root(&self) -> &RootKey {
         &self.root
-    }
-
-    /// The vault's id, if it has files.
-    pub fn vault_id(&self) -> Option<[u8; 16]> {
-        let home = self.engine.home.as_ref()?;
-        let keys = home.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(*keys.vault_id())
-    }
-
-    /// Puts a new passphrase in place of the old one; durable when it returns, and quick whatever
-    /// the vault's size.
-    pub fn change_passphrase(&self, passphrase: &str, kdf: Kdf) -> Result<()> {
-        self.change_keys(|keys| keys.change_passphrase(&*self.env, &self.root, passphrase, kdf))
-    }
-
-    /// Puts new recovery words in place of the old ones; durable when it returns.
-    pub fn new_recovery(&self, words: &Words) -> Result<()> {
-        self.change_keys(|keys| keys.new_recovery(&*self.env, &self.root, words))
-    }
-
-    fn change_keys(&self, change: impl FnOnce(&mut KeyFile) -> Result<()>) -> Result<()> {
-        const WHAT: Error = Error::invalid("a store without files has no passphrase");
-        let home = self.engine.home.as_ref().ok_or(WHAT)?;
-        let mut keys = home.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut changed = keys.clone();
-        change(&mut changed)?;
-        file::write_new(&home.dir, KEY_FILE, &changed.to_bytes())?;
-        file::rename_new(&home.dir, KEY_FILE)?;
-        *keys = changed;
-        Ok(())
     }
 
     /// Gives space that deleted entries took back to the system. Needs the store for itself.

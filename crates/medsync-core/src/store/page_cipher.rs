@@ -68,6 +68,12 @@ pub(super) struct PageCipher<B: StorageBackend> {
     sync_failed: AtomicBool,
 }
 
+/// The data file's id, from the first 32 bytes of its preamble, if they are one.
+pub(super) fn preamble_id(head: &[u8; 32]) -> Option<[u8; 16]> {
+    let magic = head.first_chunk::<8>() == Some(MAGIC);
+    magic.then(|| head.last_chunk::<16>().copied()).flatten()
+}
+
 impl<B: StorageBackend> PageCipher<B> {
     /// Lays out an empty backend, with a journal of that many bytes, rounded up to whole blocks.
     pub(super) fn create(

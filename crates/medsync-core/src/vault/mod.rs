@@ -22,6 +22,7 @@ mod import;
 mod incarnation;
 pub mod index;
 mod leaves;
+mod lock;
 mod marks;
 mod migrate;
 mod open;
@@ -38,6 +39,7 @@ pub mod rows;
 mod rules;
 mod seal;
 mod shared;
+mod slots;
 mod state_folder;
 mod status;
 mod verify;
@@ -56,6 +58,7 @@ pub use people::PersonInfo;
 pub use read::{Candidate, Event, Merged, Question, Record, View};
 pub use review::Decision;
 pub use shared::SharedVault;
+pub use slots::Rekeyed;
 pub use state_folder::StateFolder;
 pub use status::Status;
 pub use verify::VerifyReport;
@@ -64,16 +67,17 @@ use crate::env::SharedEnv;
 use crate::error::{Error, Result};
 use crate::ids::{AuthorKey, ReplicaId, WorkspaceId};
 use crate::model::kind::ActivePack;
-use crate::store::{Staged, Store};
+use crate::store::Staged;
 use crate::vault::anchor::{Seen, Watch};
 use crate::vault::core::{Core, Work};
+use crate::vault::lock::Held;
 use crate::vault::write::Signer;
 use std::fmt;
 use std::sync::Arc;
 
 /// An open vault. Dropping it locks it; what was committed is durable already.
 pub struct Vault {
-    store: Store,
+    store: Held,
     env: SharedEnv,
     core: Core,
     signer: Option<Signer>,

@@ -26,6 +26,7 @@ use crate::vault::core::{
 };
 use crate::vault::epoch::Epoch;
 use crate::vault::granted;
+use crate::vault::lock::Held;
 use crate::vault::migrate;
 use crate::vault::people::{self, Seal};
 use crate::vault::rejudge;
@@ -209,11 +210,11 @@ impl Vault {
         Self::open_store(store, env)
     }
 
-    fn open_store(store: Store, env: SharedEnv) -> Result<Self> {
+    pub(crate) fn open_store(store: Store, env: SharedEnv) -> Result<Self> {
         migrate::to_present(&store, &env)?;
         let core = load_core(&store.read()?)?;
         let mut vault = Self {
-            store,
+            store: Held::new(store, Arc::clone(&env)),
             env,
             core,
             signer: None,
@@ -236,7 +237,7 @@ impl Vault {
     /// # Errors
     /// [`Error::Storage`] if the key file cannot be replaced; the old one then still opens it.
     pub fn change_passphrase(&self, passphrase: &str, kdf: Kdf) -> Result<()> {
-        self.store.change_passphrase(passphrase, kdf)
+        self.store.get()?.change_passphrase(passphrase, kdf)
     }
 
     /// Makes new recovery words; the old ones open nothing any more.
@@ -245,7 +246,7 @@ impl Vault {
     /// As [`Vault::change_passphrase`].
     pub fn new_recovery(&self) -> Result<Words> {
         let words = Words::generate(&*self.env);
-        self.store.new_recovery(&words)?;
+        self.store.get()?.new_recovery(&words)?;
         Ok(words)
     }
 }
@@ -268,7 +269,7 @@ struct Founded {
 impl Founded {
     fn into_created(self, store: Store, env: SharedEnv, recovery: Words) -> Created {
         let vault = Vault {
-            store,
+            store: Held::new(store, Arc::clone(&env)),
             env,
             core: self.core,
             signer: Some(self.signer),

@@ -1,6 +1,7 @@
 //! The people of a vault: whose signing keys are kept here, and who may unlock which.
 
 use crate::crypto::sign::SigningKey;
+use crate::crypto::tries::Tries;
 use crate::crypto::{
     Kdf, NONCE_LEN, RootKey, open_small, open_under_pin, seal_small, seal_under_pin,
 };
@@ -14,10 +15,11 @@ use crate::model::pack::Lane;
 use crate::vault::Vault;
 use crate::vault::core::{Work, pack_row, unpack_row};
 use crate::vault::enrol::revoke;
-use crate::vault::rows::{Row, Rows, kind};
+use crate::vault::rows::{self, Row, Rows, kind};
 use crate::vault::seal::seal_all;
 use crate::vault::write::{OwnCommit, Signer};
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 /// What seals a person's signing key.
 #[derive(Debug, Clone, Copy)]
@@ -76,12 +78,7 @@ pub(crate) fn person_row(
     let seed = key.seed();
     let (by_pin, sealed) = match seal {
         Seal::Pin(pin, kdf) => (true, seal_under_pin(env, pin, kdf, &context, &seed[..])?),
-        Seal::Passphrase => {
-            let nonce: [u8; NONCE_LEN] = env.bytes();
-            let key = root.derive("medsync v1 people");
-            let sealed = seal_small(key.expose(), &nonce, context.as_bytes(), &seed[..]);
-            (false, [&nonce[..], &sealed].concat())
-        }
+        Seal::Passphrase => (false, seal_under_root(env, root, &author, &seed[..])),
     };
     let row = PersonRow {
         name: name.to_owned(),
@@ -89,6 +86,50 @@ pub(crate) fn person_row(
         sealed,
     };
     Ok((row_key(&author), pack_row(&row)))
+}
+
+fn seal_under_root(env: &dyn Env, root: &RootKey, author: &AuthorKey, seed: &[u8]) -> Vec<u8> {
+    let nonce: [u8; NONCE_LEN] = env.bytes();
+    let key = root.derive("medsync v1 people");
+    let sealed = seal_small(key.expose(), &nonce, context(author).as_bytes(), seed);
+    [&nonce[..], &sealed].concat()
+}
+
+fn open_under_root(
+    root: &RootKey,
+    author: &AuthorKey,
+    sealed: &[u8],
+) -> Result<Zeroizing<Vec<u8>>> {
+    const BAD: Error = Error::integrity("a person's sealed key is damaged");
+    let (nonce, sealed) = sealed.split_first_chunk::<NONCE_LEN>().ok_or(BAD)?;
+    let key = root.derive("medsync v1 people");
+    open_small(key.expose(), nonce, context(author).as_bytes(), sealed).ok_or(BAD)
+}
+
+/// A row of the store as it is to stand under a new root: a person's key that the old one sealed is
+/// sealed by the new one, everything else stays.
+pub(crate) fn reseal_row(
+    env: &dyn Env,
+    old: &RootKey,
+    new: &RootKey,
+    key: &[u8],
+    row: Vec<u8>,
+) -> Result<Vec<u8>> {
+    let Some((&kind::PERSON, author)) = key.split_first() else {
+        return Ok(row);
+    };
+    let author = AuthorKey::from_slice(author)?;
+    let mut person: PersonRow = unpack_row(&row)?;
+    if !person.by_pin {
+        let seed = open_under_root(old, &author, &person.sealed)?;
+        person.sealed = seal_under_root(env, new, &author, &seed);
+    }
+    Ok(pack_row(&person))
+}
+
+/// Where tries of a person's PIN are counted.
+fn tries_key(author: &AuthorKey) -> Vec<u8> {
+    rows::meta(&format!("tries {author}"))
 }
 
 impl Vault {
@@ -112,32 +153,45 @@ impl Vault {
     }
 
     /// A person's signing key and the name it is kept under.
-    fn open_key(&self, author: &AuthorKey, pin: Option<&[u8]>) -> Result<(SigningKey, String)> {
+    ///
+    /// Tries of a PIN are counted in the vault before they are made; too many have to wait.
+    fn open_key(&mut self, author: &AuthorKey, pin: Option<&[u8]>) -> Result<(SigningKey, String)> {
         let row = self.store.read()?.get(&row_key(author))?;
         let row = row.ok_or(Error::NotFound("person with a key in this vault"))?;
         let row: PersonRow = unpack_row(&row)?;
         let context = context(author);
         let seed = if row.by_pin {
-            open_under_pin(
-                pin.ok_or(Error::Locked("this person's key"))?,
-                &context,
-                &row.sealed,
-            )?
+            let pin = pin.ok_or(Error::Locked("this person's key"))?;
+            self.count_try(author)?;
+            let seed = open_under_pin(pin, &context, &row.sealed)?;
+            self.work(|work, _| {
+                work.txn.delete(tries_key(author));
+                Ok(())
+            })?;
+            seed
         } else if pin.is_some() {
             return Err(Error::Refused {
                 what: "this person has no PIN; the vault's passphrase unlocks their key",
                 hint: "leave the PIN out, or set one with `person change-pin`",
             });
         } else {
-            const BAD: Error = Error::integrity("a person's sealed key is damaged");
-            let (nonce, sealed) = row.sealed.split_first_chunk::<NONCE_LEN>().ok_or(BAD)?;
-            let key = self.store.root().derive("medsync v1 people");
-            open_small(key.expose(), nonce, context.as_bytes(), sealed).ok_or(BAD)?
+            open_under_root(self.store.root()?, author, &row.sealed)?
         };
         let seed = seed
             .first_chunk::<32>()
             .ok_or(Error::integrity("a signing key is damaged"))?;
         Ok((SigningKey::from_seed(seed), row.name))
+    }
+
+    fn count_try(&mut self, author: &AuthorKey) -> Result<()> {
+        let now_ms = self.env.now_ms();
+        self.work(|work, _| {
+            let kept = work.get(&tries_key(author))?;
+            let mut tries = Tries::read(kept.as_deref(), now_ms);
+            let begun = tries.begin("the PIN", now_ms);
+            work.txn.put(tries_key(author), tries.to_bytes());
+            Ok(begun)
+        })?
     }
 
     /// Puts a person's key under a new PIN. The key stays, and so does what it signed; `old` is
@@ -160,7 +214,7 @@ impl Vault {
     }
 
     fn sealed_anew(
-        &self,
+        &mut self,
         author: &AuthorKey,
         old: Option<&[u8]>,
         new: &[u8],
@@ -168,7 +222,7 @@ impl Vault {
     ) -> Result<Row> {
         let (key, name) = self.open_key(author, old)?;
         let seal = Seal::Pin(new, kdf);
-        person_row(&*self.env, self.store.root(), &key, &name, seal)
+        person_row(&*self.env, self.store.root()?, &key, &name, seal)
     }
 
     /// Whether the passphrase still stands for the owner's PIN.
@@ -291,7 +345,7 @@ impl Vault {
         };
         let key = SigningKey::generate(&*self.env);
         let seal = Seal::Pin(pin, kdf);
-        let row = person_row(&*self.env, self.store.root(), &key, name, seal)?;
+        let row = person_row(&*self.env, self.store.root()?, &key, name, seal)?;
         self.authored(|work, signer| {
             let subject = Subject::Person(AuthorKey(key.public()));
             let mut commit = OwnCommit::new(work, signer, Intent::Membership, Lane::P0)?;
@@ -324,7 +378,7 @@ impl Vault {
         let new = AuthorKey(key.public());
         let row = person_row(
             &*self.env,
-            self.store.root(),
+            self.store.root()?,
             &key,
             name,
             Seal::Pin(pin, kdf),
@@ -347,6 +401,7 @@ impl Vault {
                 seal_all(work, signer)?;
             }
             work.txn.delete(row_key(&old));
+            work.txn.delete(tries_key(&old));
             work.txn.put(row.0, row.1);
             if work.core.meta.owner == old {
                 let meta = crate::vault::core::Meta {

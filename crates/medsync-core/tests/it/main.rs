@@ -7,6 +7,7 @@ mod cuts;
 mod exchange;
 mod golden;
 mod interims;
+mod keys;
 mod long_records;
 mod merge_policies;
 mod odd_rows;

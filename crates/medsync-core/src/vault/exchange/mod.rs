@@ -183,6 +183,18 @@ impl Vault {
         folder: &mut dyn Folder,
         progress: &mut dyn FnMut(&ExchangeProgress),
     ) -> Result<ExchangeReport> {
+        // Carrying data is nobody's use of the vault: it locks when its people are idle.
+        let used_ms = self.store.used_ms();
+        let done = self.meet(folder, progress);
+        self.store.put_back(used_ms);
+        done
+    }
+
+    fn meet(
+        &mut self,
+        folder: &mut dyn Folder,
+        progress: &mut dyn FnMut(&ExchangeProgress),
+    ) -> Result<ExchangeReport> {
         let workspace = self.core.workspace()?.id;
         files::check(folder)?;
         let device = self.device()?;
