@@ -148,7 +148,7 @@ impl Vault {
         match Migration::load(&self.store.read()?)? {
             Some(migration) if !migration.failed => self.check_migration(migration).map(|_| ()),
             // Verified, and cut before the old file was gone.
-            None => self.store.drop_befores(),
+            None => self.store.get()?.drop_befores(),
             // It was looked at before; doctor looks again.
             Some(_) => Ok(()),
         }
@@ -172,7 +172,7 @@ impl Vault {
             Ok(())
         })?;
         if sound {
-            self.store.drop_befores()?;
+            self.store.get()?.drop_befores()?;
         }
         Ok(report)
     }

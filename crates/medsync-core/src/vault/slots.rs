@@ -80,6 +80,8 @@ impl Vault {
         };
         let mut change = |key: &[u8], row: Vec<u8>, new: &_| reseal_row(&*env, &old, new, key, row);
         let done = store.rekey(&new, &mut change, progress)?;
+        // Copies of older formats are under keys that nothing opens any more.
+        done.store.drop_befores()?;
         Ok(Rekeyed {
             vault: Self::open_store(done.store, env)?,
             recovery,
