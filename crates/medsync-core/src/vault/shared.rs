@@ -85,7 +85,7 @@ impl SharedVault {
     /// [`Error::Storage`](crate::error::Error::Storage) if the disk fails, or what `read` says.
     pub fn with<T>(&self, read: impl FnOnce(&Vault) -> Result<T>) -> Result<T> {
         let vault = self.reading();
-        vault.store.settle_all()?;
+        vault.store.get()?.settle_all()?;
         read(&vault)
     }
 
@@ -95,7 +95,7 @@ impl SharedVault {
     /// [`Error::Storage`](crate::error::Error::Storage) if the disk fails, or what `job` says.
     pub fn with_mut<T>(&self, job: impl FnOnce(&mut Vault) -> Result<T>) -> Result<T> {
         let mut vault = self.exclusive();
-        vault.store.settle_all()?;
+        vault.store.get()?.settle_all()?;
         job(&mut vault)
     }
 
