@@ -310,13 +310,14 @@ impl Vault {
     /// [`crate::error::Error::Storage`] or [`crate::error::Error::Integrity`] if the vault cannot
     /// be read.
     pub fn anchor(&mut self, anchor: SharedAnchor) -> Result<Anchored> {
-        let vault = self.store.vault_id().unwrap_or_else(|| {
-            let id = self.store.root().derive("medsync v1 anchor of a test");
+        let store = self.store.get()?;
+        let vault = store.vault_id().unwrap_or_else(|| {
+            let id = store.root().derive("medsync v1 anchor of a test");
             id.expose().first_chunk().copied().unwrap_or_default()
         });
         let mut watch = Watch::none();
         (watch.anchor, watch.vault) = (Some(anchor), vault);
-        let root = self.store.root();
+        let root = store.root();
         let found = watch.load(root);
         let standing = judge(found.as_deref(), &self.store.read()?, &self.core)?;
         watch.seen = found.unwrap_or_default();

@@ -5,6 +5,7 @@ use crate::env::SharedEnv;
 use crate::error::{Error, Result};
 use crate::store::{ReadTxn, Store, WriteTxn};
 use crate::vault::Vault;
+use crate::vault::anchor::Watch;
 use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -81,6 +82,7 @@ impl Vault {
             false => self.leave(),
         };
         self.signer = None;
+        self.watch.settle();
         self.store.store = None;
         sealed
     }
@@ -117,8 +119,10 @@ impl Vault {
     }
 
     /// The store, for what replaces it.
-    pub(crate) fn into_parts(self) -> Result<(Store, SharedEnv)> {
-        let Self { store, env, .. } = self;
-        Ok((store.store.ok_or(LOCKED)?, env))
+    pub(crate) fn into_parts(self) -> Result<(Store, SharedEnv, Watch)> {
+        let Self {
+            store, env, watch, ..
+        } = self;
+        Ok((store.store.ok_or(LOCKED)?, env, watch))
     }
 }

@@ -109,7 +109,7 @@ impl Vault {
     ) -> Result<(T, Staged)> {
         let txn = self.store.write()?;
         let mut work = Work::new(txn, self.core.clone(), Arc::clone(&self.env));
-        self.watch.look(self.store.root(), &self.core);
+        self.watch.look(self.store.root()?, &self.core);
         work.core.epoch.anchored |= self.watch.is_on();
         if let Some(why) = self.watch.renewal() {
             incarnation::renew(&mut work, why, self.watch.missing());
@@ -134,7 +134,9 @@ impl Vault {
     }
 
     fn tell_anchor_of(&mut self, seen: Seen) {
-        self.watch.wrote(self.store.root(), &*self.env, seen);
+        if let Ok(root) = self.store.root() {
+            self.watch.wrote(root, &*self.env, seen);
+        }
     }
 
     /// As [`Vault::work`], by the person whose key is unlocked.

@@ -68,7 +68,7 @@ impl Vault {
     ) -> Result<Rekeyed> {
         self.leave()?;
         let recovery = Words::generate(&*self.env);
-        let (store, env) = self.into_parts()?;
+        let (store, env, watch) = self.into_parts()?;
         let old = crate::crypto::RootKey::fill_with(|out| {
             out.copy_from_slice(store.root().expose());
         });
@@ -82,8 +82,13 @@ impl Vault {
         let done = store.rekey(&new, &mut change, progress)?;
         // Copies of older formats are under keys that nothing opens any more.
         done.store.drop_befores()?;
+        let mut vault = Self::open_store(done.store, env)?;
+        // What the anchor holds is sealed under the root, too. Should it not learn of the new one in
+        // time, that is a false alarm, which costs a new incarnation and nothing else.
+        vault.watch = watch;
+        vault.tell_anchor();
         Ok(Rekeyed {
-            vault: Self::open_store(done.store, env)?,
+            vault,
             recovery,
             lost: done.lost,
         })
