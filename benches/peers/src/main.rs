@@ -186,9 +186,11 @@ impl Bench {
         const THREADS: usize = 8;
         let mut row = Row::new("edit, each of eight writers'", "us");
         for round in 0..args.rounds {
-            let picks: Vec<Vec<RecordId>> = (0..THREADS)
-                .map(|_| (0..args.ops).map(|_| self.next()).map(|at| self.ids[at].clone()).collect())
-                .collect();
+            let mut picks: Vec<Vec<RecordId>> = vec![Vec::new(); THREADS];
+            for op in 0..THREADS * args.ops {
+                let at = self.next();
+                picks[op % THREADS].push(self.ids[at].clone());
+            }
             let wall = us(|| self.ours.edit_at_once(&picks, args.shape, round));
             let mut samples = [vec![wall / (THREADS * args.ops) as f64], vec![], vec![]];
             for op in 0..args.ops {

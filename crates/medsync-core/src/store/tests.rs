@@ -409,6 +409,35 @@ fn a_failed_commit_stops_the_store() {
 }
 
 #[test]
+fn a_failed_read_ends_a_commit_with_an_error_and_no_wait() {
+    let image = image_with(&SimDisk::default(), 0..30);
+    let mut failed = 0;
+    for n in 1..40 {
+        let disk = SimDisk::from_image(image.clone());
+        let (root, env) = (RootKey::take(&mut [1; 32]), SeededEnv::shared(n));
+        let tuning = Tuning {
+            cache_bytes: 0,
+            ..TUNING
+        };
+        let store = Store::open_on(disk.clone(), env, root, Suite::default(), tuning);
+        let store = store.expect("opens");
+        let before = contents(&store).expect("lists");
+        disk.fail_read_at(n, ErrorKind::Other);
+        // By the tree, by the journal, and at closing.
+        let large = put(&store, b"large", &[9; 40_000]).is_ok();
+        let small = put(&store, b"small", &[9; 100]).is_ok();
+        drop(store);
+        failed += u64::from(disk.struck());
+        disk.calm();
+        let after = open_image(disk.image()).and_then(|s| contents(&s));
+        let after = after.expect("opens again");
+        let new = u64::from(large) + u64::from(small);
+        assert!(after.len() as u64 >= before.len() as u64 + new, "read {n}");
+    }
+    assert!(failed > 10, "{failed} reads failed");
+}
+
+#[test]
 fn readers_keep_their_view_and_writers_see_their_own() {
     let store = Store::in_memory(SystemEnv::shared()).expect("opens");
     put(&store, b"a", b"1").expect("commits");
