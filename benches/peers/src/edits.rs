@@ -15,7 +15,12 @@ pub(crate) const fn member(shape: Shape) -> &'static str {
 pub(crate) fn value(shape: Shape, n: usize) -> String {
     match shape {
         Shape::Synthea => format!("en-x-{n}"),
-        Shape::Chart => format!("19{:02}-{:02}-{:02}", n % 90, n / 90 % 12 + 1, n / 7 % 28 + 1),
+        Shape::Chart => format!(
+            "19{:02}-{:02}-{:02}",
+            n % 90,
+            n / 90 % 12 + 1,
+            n / 7 % 28 + 1
+        ),
     }
 }
 
@@ -38,7 +43,10 @@ pub(crate) const fn index_name(shape: Shape) -> &'static str {
 /// A record's value there.
 pub(crate) fn indexed(text: &str) -> String {
     let (id, json) = records::parse(text);
-    let subject = json.get("subject").and_then(|s| s.get("reference")).and_then(Json::as_str);
+    let subject = json
+        .get("subject")
+        .and_then(|s| s.get("reference"))
+        .and_then(Json::as_str);
     let birth = json.get("birthDate").and_then(Json::as_str);
     match (subject, id.id().starts_with("chart-"), birth) {
         (Some(patient), ..) => patient.to_owned(),

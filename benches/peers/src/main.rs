@@ -38,7 +38,10 @@ enum What {
     All(All),
     /// Opens a vault or a database that `all` left, waits, and prints the memory it takes.
     #[command(hide = true)]
-    Idle { path: PathBuf, words: Option<String> },
+    Idle {
+        path: PathBuf,
+        words: Option<String>,
+    },
 }
 
 #[derive(clap::Args)]
@@ -119,7 +122,9 @@ fn all(args: &All) -> Result<()> {
         spread: 12345,
     };
     bench.import().print();
-    let imported = bench.bytes(dir);
+    let imported = sizes(dir);
+    let took = us(|| bench.ours.compact()) / 1e6;
+    let compacted = sizes(dir);
     bench.edit(args).print();
     bench.writers(args).print();
     bench.warm(args).print();
@@ -133,10 +138,23 @@ fn all(args: &All) -> Result<()> {
     }
     bench.close(dir);
     let print = |when: &str, bytes: [u64; 3]| {
-        let of = |n: u64| format!("{:.2} x ({} B a record)", n as f64 / json as f64, n as usize / args.records);
-        println!("on disk {when}: medsync {}, SQLCipher {}, SQLite {}", of(bytes[0]), of(bytes[1]), of(bytes[2]));
+        let of = |n: u64| {
+            format!(
+                "{:.2} x ({} B a record)",
+                n as f64 / json as f64,
+                n as usize / args.records
+            )
+        };
+        println!(
+            "on disk {when}: medsync {}, SQLCipher {}, SQLite {}",
+            of(bytes[0]),
+            of(bytes[1]),
+            of(bytes[2])
+        );
     };
     print("after the import, open", imported);
+    println!("compacting took {took:.1} s");
+    print("after compacting", compacted);
     print("after all of it, closed", sizes(dir));
     idle_memory(dir, &words);
     Ok(())
@@ -144,7 +162,10 @@ fn all(args: &All) -> Result<()> {
 
 impl Bench {
     fn next(&mut self) -> usize {
-        self.spread = self.spread.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695);
+        self.spread = self
+            .spread
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695);
         (self.spread >> 20) % self.ids.len()
     }
 
@@ -321,10 +342,6 @@ impl Bench {
         self.plain.open(cache);
         Ok(())
     }
-
-    fn bytes(&self, dir: &Path) -> [u64; 3] {
-        sizes(dir)
-    }
 }
 
 /// Bytes on disk: the vault's folder, and each database with its write-ahead log.
@@ -339,8 +356,14 @@ fn sizes(dir: &Path) -> [u64; 3] {
 fn idle_memory(dir: &Path, words: &str) {
     let me = std::env::current_exe().expect("this program");
     let run = |path: &Path, words: Option<&str>| {
-        let out = std::process::Command::new(&me).arg("idle").arg(path).args(words).output();
-        String::from_utf8_lossy(&out.expect("runs").stdout).trim().to_owned()
+        let out = std::process::Command::new(&me)
+            .arg("idle")
+            .arg(path)
+            .args(words)
+            .output();
+        String::from_utf8_lossy(&out.expect("runs").stdout)
+            .trim()
+            .to_owned()
     };
     println!(
         "idle after opening, resident: medsync {}, SQLCipher {}",
@@ -356,7 +379,11 @@ fn idle(path: &Path, words: Option<&str>) -> Result<()> {
     };
     let sql = words.is_none().then(|| Sql::opened(path));
     std::thread::sleep(Duration::from_secs(5));
-    println!("{:.1} MiB (peak {:.1})", measure::memory_mib("VmRSS"), measure::memory_mib("VmHWM"));
+    println!(
+        "{:.1} MiB (peak {:.1})",
+        measure::memory_mib("VmRSS"),
+        measure::memory_mib("VmHWM")
+    );
     drop((ours, sql));
     Ok(())
 }

@@ -57,9 +57,8 @@ impl Row {
 
     pub(crate) fn print(&self) {
         let of = |who: usize| median(&self.rounds.iter().map(|r| r[who].0).collect::<Vec<_>>());
-        let ratios = |peer: usize| -> Vec<f64> {
-            self.rounds.iter().map(|r| r[0].0 / r[peer].0).collect()
-        };
+        let ratios =
+            |peer: usize| -> Vec<f64> { self.rounds.iter().map(|r| r[0].0 / r[peer].0).collect() };
         let means: Vec<f64> = self.rounds.iter().map(|r| r[0].1 / r[1].1).collect();
         let cipher = ratios(1);
         println!(

@@ -76,9 +76,16 @@ impl Ours {
                 atomic: false,
             }
         });
-        let report = self.vault().with_mut(|v| v.import("bench", units, &mut |_| {}));
+        let report = self
+            .vault()
+            .with_mut(|v| v.import("bench", units, &mut |_| {}));
         let report = report.expect("imports");
-        assert_eq!(report.imported, texts.len() as u64, "{:?}", report.rejected.len());
+        assert_eq!(
+            report.imported,
+            texts.len() as u64,
+            "{:?}",
+            report.rejected.len()
+        );
     }
 
     pub(crate) fn edit(&self, id: &RecordId, shape: Shape, value: &str) {
@@ -107,6 +114,10 @@ impl Ours {
         let index = edits::index_name(shape);
         let found = self.vault().with(|v| v.find(index, value, 10));
         found.expect("finds").len()
+    }
+
+    pub(crate) fn compact(&self) {
+        self.vault().with_mut(Vault::compact).expect("compacts");
     }
 
     pub(crate) fn verify(&self, rebuild: bool) {

@@ -4,7 +4,8 @@ use medsync_core::ids::RecordId;
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
 
-const KEY: &str = "PRAGMA key = \"x'0707070707070707070707070707070707070707070707070707070707070707'\";";
+const KEY: &str =
+    "PRAGMA key = \"x'0707070707070707070707070707070707070707070707070707070707070707'\";";
 
 pub(crate) struct Sql {
     path: PathBuf,
@@ -22,7 +23,9 @@ impl Sql {
         sql.open(crate::ours::CACHE);
         let tables = "CREATE TABLE record(id TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;
              CREATE TABLE found(value TEXT NOT NULL, id TEXT NOT NULL, PRIMARY KEY(value, id)) WITHOUT ROWID;";
-        sql.connection().execute_batch(tables).expect("makes tables");
+        sql.connection()
+            .execute_batch(tables)
+            .expect("makes tables");
         sql
     }
 
@@ -46,7 +49,10 @@ impl Sql {
             .query_row("PRAGMA journal_mode=WAL", [], |r| r.get(0))
             .expect("sets the mode");
         assert_eq!(mode, "wal");
-        let settings = format!("PRAGMA synchronous=FULL; PRAGMA cache_size=-{};", cache / 1024);
+        let settings = format!(
+            "PRAGMA synchronous=FULL; PRAGMA cache_size=-{};",
+            cache / 1024
+        );
         connection.execute_batch(&settings).expect("sets");
         let tables: i64 = connection
             .query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get(0))
@@ -66,11 +72,17 @@ impl Sql {
     pub(crate) fn import(&mut self, ids: &[RecordId], texts: &[String]) {
         let txn = self.connection().transaction().expect("begins");
         {
-            let mut insert = txn.prepare_cached("INSERT INTO record VALUES(?1, ?2)").expect("prepares");
-            let mut index = txn.prepare_cached("INSERT OR IGNORE INTO found VALUES(?1, ?2)").expect("prepares");
+            let mut insert = txn
+                .prepare_cached("INSERT INTO record VALUES(?1, ?2)")
+                .expect("prepares");
+            let mut index = txn
+                .prepare_cached("INSERT OR IGNORE INTO found VALUES(?1, ?2)")
+                .expect("prepares");
             for (id, text) in ids.iter().zip(texts) {
                 insert.execute((id.as_str(), text)).expect("inserts");
-                index.execute((crate::edits::indexed(text), id.as_str())).expect("inserts");
+                index
+                    .execute((crate::edits::indexed(text), id.as_str()))
+                    .expect("inserts");
             }
         }
         txn.commit().expect("commits");
@@ -91,14 +103,25 @@ impl Sql {
     pub(crate) fn find(&mut self, value: &str) -> usize {
         let find = "SELECT id FROM found WHERE value = ?1 LIMIT 10";
         let mut find = self.connection().prepare_cached(find).expect("prepares");
-        let rows = find.query_map([value], |r| r.get::<_, String>(0)).expect("finds");
+        let rows = find
+            .query_map([value], |r| r.get::<_, String>(0))
+            .expect("finds");
         rows.map(|id| id.expect("reads")).count()
     }
 
     pub(crate) fn verify(&mut self) {
-        let pragma = if self.cipher { "cipher_integrity_check" } else { "integrity_check" };
-        let mut check = self.connection().prepare(&format!("PRAGMA {pragma}")).expect("prepares");
-        let said = check.query_map([], |r| r.get::<_, String>(0)).expect("checks");
+        let pragma = if self.cipher {
+            "cipher_integrity_check"
+        } else {
+            "integrity_check"
+        };
+        let mut check = self
+            .connection()
+            .prepare(&format!("PRAGMA {pragma}"))
+            .expect("prepares");
+        let said = check
+            .query_map([], |r| r.get::<_, String>(0))
+            .expect("checks");
         let said: Vec<String> = said.map(|line| line.expect("reads")).collect();
         assert!(said.is_empty() || said == ["ok"], "{said:?}");
     }

@@ -192,6 +192,11 @@ impl RecordState {
         self.heads().iter().all(|head| version.contains(head))
     }
 
+    /// Whether all changes of a version are here.
+    pub fn knows(&self, version: &[ChangeId]) -> bool {
+        version.iter().all(|id| self.position(id).is_some())
+    }
+
     /// Builds the change that writes cells on top of the current state. Keys come in order.
     pub fn make(
         &self,

@@ -273,7 +273,7 @@ impl Store {
     }
 
     /// Gives space that deleted entries took back to the system. Needs the store for itself.
-    pub fn compact(&mut self) -> Result<()> {
+    pub fn compact(&self) -> Result<()> {
         self.engine.check()?;
         self.engine.compact()
     }

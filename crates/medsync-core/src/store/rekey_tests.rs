@@ -75,7 +75,7 @@ fn copy(from: &Path) -> tempfile::TempDir {
 fn every_row_moves_and_the_old_files_open_nothing_new() {
     let dir = made();
     let old = copy(dir.path());
-    let mut store = rekey(dir.path()).expect("rekeys").store;
+    let store = rekey(dir.path()).expect("rekeys").store;
     let mut txn = store.write().expect("writes");
     txn.put([200], vec![1]);
     txn.commit().expect("commits");

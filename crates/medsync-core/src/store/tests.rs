@@ -409,6 +409,26 @@ fn a_failed_commit_stops_the_store() {
 }
 
 #[test]
+fn a_file_of_format_1_has_no_journal_and_works() {
+    let disk = SimDisk::default();
+    let open = |disk: &SimDisk| {
+        let (root, env) = (RootKey::take(&mut [1; 32]), SystemEnv::shared());
+        let tuning = Tuning {
+            journal_bytes: 0,
+            ..TUNING
+        };
+        Store::open_on(disk.clone(), env, root, Suite::default(), tuning).expect("opens")
+    };
+    put(&open(&disk), b"a", b"1").expect("commits");
+    assert_eq!(disk.image()[8..12], [1, 0, 0, 0]);
+    let store = open(&disk);
+    put(&store, b"b", b"2").expect("commits");
+    // Durable at once, though nothing is closed.
+    let after = open(&disk.after_power_loss(&mut Rng::new(1)));
+    assert_eq!(contents(&after).map(|rows| rows.len()), Ok(2));
+}
+
+#[test]
 fn a_failed_read_ends_a_commit_with_an_error_and_no_wait() {
     let image = image_with(&SimDisk::default(), 0..30);
     let mut failed = 0;
@@ -471,7 +491,7 @@ fn a_writer_that_waited_out_a_failure_does_not_commit() {
 
 #[test]
 fn compacting_keeps_the_entries() {
-    let mut store = Store::in_memory(SystemEnv::shared()).expect("opens");
+    let store = Store::in_memory(SystemEnv::shared()).expect("opens");
     put(&store, b"a", &[1; 100_000]).expect("commits");
     put(&store, b"b", b"2").expect("commits");
     store.compact().expect("compacts");

@@ -229,6 +229,8 @@ pub(crate) struct Work {
     pub(crate) items: Vec<(u32, u64)>,
     keys: HashMap<Option<RecordId>, DataKey>,
     changed_chains: BTreeMap<u32, ()>,
+    /// Records that were read to judge an edit, until the edit is written.
+    loaded: HashMap<RecordId, (RecordState, String)>,
 }
 
 impl Work {
@@ -241,6 +243,23 @@ impl Work {
             items: Vec::new(),
             keys: HashMap::new(),
             changed_chains: BTreeMap::new(),
+            loaded: HashMap::new(),
+        }
+    }
+
+    /// Keeps a record as it was read, for whoever writes it next.
+    pub(crate) fn keep_loaded(&mut self, record: &RecordId, state: RecordState, view: String) {
+        self.loaded.insert(record.clone(), (state, view));
+    }
+
+    /// A record as it is, to be written next: what was kept of it counts no more.
+    pub(crate) fn take_loaded(
+        &mut self,
+        record: &RecordId,
+    ) -> Result<Option<(RecordState, String)>> {
+        match self.loaded.remove(record) {
+            Some(loaded) => Ok(Some(loaded)),
+            None => load_record(self, record),
         }
     }
 

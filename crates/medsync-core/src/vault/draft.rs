@@ -208,11 +208,21 @@ impl Vault {
 }
 
 /// What a draft writes, judged against what its author saw and what is there now.
-fn resolve(work: &Work, draft: Draft) -> Result<Option<RecordEdit>> {
+fn resolve(work: &mut Work, draft: Draft) -> Result<Option<RecordEdit>> {
     let rules = Arc::clone(work.core.rules(&draft.record));
-    let now = load_record(work, &draft.record)?.map_or_else(RecordState::default, |(s, _)| s);
-    let seen = state_at(work, &draft.record, &now, &draft.seen, &rules)?;
-    let text = seen.render(&draft.record, &rules);
+    let (now, view) = match load_record(work, &draft.record)? {
+        Some((state, view)) => (state, Some(view)),
+        None => (RecordState::default(), None),
+    };
+    let older;
+    // Mostly it is the present one, and its view is there.
+    let (seen, text) = if now.knows(&draft.seen.0) && now.is_current(&draft.seen.0) {
+        (&now, view.clone())
+    } else {
+        older = state_at(work, &draft.record, &now, &draft.seen, &rules)?;
+        (&older, None)
+    };
+    let text = text.unwrap_or_else(|| seen.render(&draft.record, &rules));
     let before = text.len();
     let json = Json::parse(text.as_bytes())?;
     let replica = work.core.meta.replica.to_string();
@@ -221,7 +231,7 @@ fn resolve(work: &Work, draft: Draft) -> Result<Option<RecordEdit>> {
     let mut page = Page {
         rules: &rules,
         namer,
-        seen: &seen,
+        seen,
         json,
         cells: BTreeMap::new(),
         reason,
@@ -233,19 +243,9 @@ fn resolve(work: &Work, draft: Draft) -> Result<Option<RecordEdit>> {
     let cells: Vec<(Box<str>, Cell)> = page
         .cells
         .into_iter()
-        .filter(|(key, cell)| !stands_already(&seen, key, cell))
+        .filter(|(key, cell)| !stands_already(seen, key, cell))
         .collect();
-    for (key, cell) in &cells {
-        let empty = policy::Outcome::default();
-        let outcome = now.keys.get(key).map_or(&empty, |k| &k.outcome);
-        if policy::without_effect(rules.policy(field_of_key(key)), outcome, cell) {
-            return Err(Error::Refused {
-                what: "this status is final; nothing later can lower it",
-                hint: "write a new record instead (a new request with priorPrescription), or \
-                       enter it as entered-in-error",
-            });
-        }
-    }
+    refuse_idle(&now, &cells, &rules)?;
     if cells.is_empty() {
         return Ok(None);
     }
@@ -260,18 +260,38 @@ fn resolve(work: &Work, draft: Draft) -> Result<Option<RecordEdit>> {
             size,
         ));
     }
+    let seen = if planted(Bug::StaleForm) {
+        now.heads()
+    } else {
+        draft.seen.0
+    };
+    if let Some(view) = view {
+        work.keep_loaded(&draft.record, now, view);
+    }
     Ok(Some(RecordEdit {
         record: draft.record,
         cells,
-        seen: Some(if planted(Bug::StaleForm) {
-            now.heads()
-        } else {
-            draft.seen.0
-        }),
+        seen: Some(seen),
         patient,
         because: draft.because,
         import: None,
     }))
+}
+
+/// Refuses what a policy would not let take effect.
+fn refuse_idle(now: &RecordState, cells: &[(Box<str>, Cell)], rules: &KindRules) -> Result<()> {
+    for (key, cell) in cells {
+        let empty = policy::Outcome::default();
+        let outcome = now.keys.get(key).map_or(&empty, |k| &k.outcome);
+        if policy::without_effect(rules.policy(field_of_key(key)), outcome, cell) {
+            return Err(Error::Refused {
+                what: "this status is final; nothing later can lower it",
+                hint: "write a new record instead (a new request with priorPrescription), or \
+                       enter it as entered-in-error",
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Whether the author saw this value settled already.
@@ -295,8 +315,7 @@ pub(crate) fn state_at(
     version: &Version,
     rules: &KindRules,
 ) -> Result<RecordState> {
-    let known = version.0.iter().all(|id| now.position(id).is_some());
-    if !known {
+    if !now.knows(&version.0) {
         return Err(Error::invalid(
             "this version is not one of this record; read it again",
         ));

@@ -240,6 +240,15 @@ impl Vault {
         self.store.get()?.change_passphrase(passphrase, kdf)
     }
 
+    /// Gives free space of the data file back to the system. Takes a time that grows with the
+    /// vault; worth it after a large import.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] if the disk fails.
+    pub fn compact(&mut self) -> Result<()> {
+        self.store.get()?.compact()
+    }
+
     /// Makes new recovery words; the old ones open nothing any more.
     ///
     /// # Errors

@@ -18,7 +18,7 @@ use crate::model::pack::{Lane, Risk};
 use crate::model::policy::Standing;
 use crate::time::Timestamp;
 use crate::vault::commit_row::{CommitRow, LeafRow};
-use crate::vault::core::{Core, Work, load_commit, load_record, pack_row};
+use crate::vault::core::{Core, Work, load_commit, pack_row};
 use crate::vault::crowd;
 use crate::vault::finding;
 use crate::vault::incarnation;
@@ -275,7 +275,7 @@ pub(crate) fn edit_record(
     mut edit: RecordEdit,
 ) -> Result<()> {
     let rules = Arc::clone(work.core.rules(&edit.record));
-    let loaded = load_record(work, &edit.record)?;
+    let loaded = work.take_loaded(&edit.record)?;
     let (mut state, view) = loaded.map_or_else(Default::default, |(s, v)| (s, Some(v)));
     if let Some(patient) = &state.patient {
         edit.patient = Some(patient.clone());
