@@ -4,14 +4,14 @@
 #![forbid(unsafe_code)]
 
 use medsync_core::crypto::{Kdf, KeyFile, Suite, Words, seal_under_pin};
-use medsync_core::ids::{AuthorKey, ChangeId, DataKeyId};
+use medsync_core::ids::{AuthorKey, ChangeId, CommitId, DataKeyId};
 use medsync_core::ledger::batch::seal;
 use medsync_core::ledger::certificate::{Certificate, Role, Subject, Terms};
 use medsync_core::ledger::commit::{Commit, CommitBuilder, Intent, Tip};
 use medsync_core::ledger::enrol::Grant;
 use medsync_core::ledger::entry::{ChangeEntry, Entry, ImportMark, ItemKind};
 use medsync_core::ledger::membership::{Carrier, MemberItem, Membership};
-use medsync_core::ledger::revocation::{Revocation, RevocationTerms};
+use medsync_core::ledger::revocation::{Cut, Revocation, RevocationTerms};
 use medsync_core::ledger::wire::{SealedBatch, WireCommit, WireLeaf, seal_leaf};
 use medsync_core::model::pack::Lane;
 use medsync_core::phi::Phi;
@@ -154,10 +154,14 @@ fn statements() -> [MemberItem; 4] {
         key: request.device(),
         recipient: Some(*request.recipient()),
     };
+    let cut = Cut {
+        seq: 3,
+        commit: CommitId([9; 32]),
+    };
     let revoked = RevocationTerms {
         workspace: workspace(),
         subject: [8; 32],
-        cuts: [(chain().replica, 3)].into(),
+        cuts: [(chain().replica, [cut].into())].into(),
         because: Phi::new("lost".to_owned()),
         issued: issued(),
     };
@@ -189,7 +193,14 @@ fn enrol() -> Seeds {
     let mut membership = Membership::new(authority().public());
     membership.extend((1..).zip(statements()).map(|(seq, item)| {
         let (hlc, chain) = (issued(), chain());
-        (item, Carrier { hlc, chain, seq })
+        let commit = CommitId([9; 32]);
+        let carrier = Carrier {
+            hlc,
+            chain,
+            seq,
+            commit,
+        };
+        (item, carrier)
     }));
     let grant = Grant::answer(&key(ADMIN), &request, &membership, "St. Mary");
     let grant = grant.expect("a grant");

@@ -4,7 +4,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use medsync_core::ids::{AuthorKey, ChainId, ReplicaId};
+use medsync_core::ids::{AuthorKey, ChainId, CommitId, ReplicaId};
 use medsync_core::ledger::certificate::{CERTIFICATE_CONTEXT, Certificate, Role, Subject, Terms};
 use medsync_core::ledger::membership::{Carrier, MemberItem, Membership};
 use medsync_core::ledger::revocation::{REVOCATION_CONTEXT, Revocation};
@@ -34,7 +34,7 @@ fuzz_target!(|input: &[u8]| {
             author: person.key,
             ..carrier(1).chain
         };
-        membership.role_of(&chain, u64::MAX);
+        membership.role_of(&chain, u64::MAX, &CommitId([0; 32]));
     }
 });
 
@@ -60,5 +60,6 @@ fn carrier(seq: u64) -> Carrier {
         hlc: Timestamp::new(1_700_000_000_000, 0),
         chain: ChainId { author, replica },
         seq,
+        commit: CommitId([0; 32]),
     }
 }

@@ -178,6 +178,16 @@ pub(crate) fn author(candidate: &Candidate) -> String {
     }
 }
 
+/// The author for a person to read, with a warning where copies write under one name.
+pub(crate) fn by(candidate: &Candidate) -> String {
+    let forked = if candidate.forked {
+        " (chain forked)"
+    } else {
+        ""
+    };
+    author(candidate) + forked
+}
+
 pub(crate) fn candidate_json(candidate: &Candidate) -> Json {
     let value = candidate.value.as_ref().map(|v| v.expose().clone());
     let reason = candidate.reason.as_ref().map(|r| r.expose().as_str());
@@ -185,6 +195,7 @@ pub(crate) fn candidate_json(candidate: &Candidate) -> Json {
         ("author", Json::string(&author(candidate))),
         ("confirmed", Json::Bool(candidate.confirmed)),
         ("device", Json::string(&candidate.replica.to_string())),
+        ("forked", Json::Bool(candidate.forked)),
         ("reason", maybe(reason)),
         ("removed", Json::Bool(candidate.value.is_none())),
         ("time", Json::string(&time(candidate.time.ms()))),
@@ -220,7 +231,7 @@ pub(crate) fn candidates(question: &Question) -> Table {
         table.add_row([
             n.to_string(),
             shown,
-            author(candidate),
+            by(candidate),
             candidate.replica.short(),
             local(candidate.time.ms()),
             note.to_owned(),

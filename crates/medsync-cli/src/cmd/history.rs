@@ -24,7 +24,7 @@ pub(super) fn run(global: &Global, args: &History) -> Done {
         let candidate = &event.candidate;
         table.add_row([
             show::local(candidate.time.ms()),
-            show::author(candidate),
+            show::by(candidate),
             candidate.replica.short(),
             show::clean(&event.field),
             value(event),

@@ -110,6 +110,7 @@ fn list(global: &Global, vault: &Vault) -> Done {
     if global.json {
         let person = |person: &PersonInfo| {
             show::object([
+                ("forked", Json::Bool(person.forked)),
                 ("here", Json::Bool(person.here.is_some())),
                 ("key", Json::string(&person.key.to_string())),
                 ("name", Json::string(person.name.expose())),
@@ -144,7 +145,13 @@ fn list(global: &Global, vault: &Vault) -> Done {
             roles(person).join(", "),
             person.key.short(),
             key_place(person).to_owned(),
-            if person.revoked { "revoked" } else { "" }.to_owned(),
+            match (person.revoked, person.forked) {
+                (true, true) => "revoked, chain forked",
+                (true, false) => "revoked",
+                (false, true) => "chain forked",
+                (false, false) => "",
+            }
+            .to_owned(),
         ]);
     }
     show::print(&table, "Nobody was admitted yet.")?;

@@ -26,12 +26,28 @@ fn waiting(status: &Status) -> impl Iterator<Item = (String, u64)> {
     })
 }
 
+/// Whose chains forked, and on which replica.
+fn forked(status: &Status) -> impl Iterator<Item = (String, String)> {
+    status.forked.iter().map(|(key, name, replica)| {
+        let name = name
+            .as_ref()
+            .map_or_else(|| key.short(), |n| n.expose().clone());
+        (name, replica.to_string())
+    })
+}
+
 fn as_json(vault: &Vault, status: &Status) -> Json {
     let workspace = vault.workspace();
     let waiting = waiting(status).map(|(author, commits)| {
         show::object([
             ("author", Json::string(&author)),
             ("commits", show::number(commits)),
+        ])
+    });
+    let forked = forked(status).map(|(author, replica)| {
+        show::object([
+            ("author", Json::string(&author)),
+            ("replica", Json::string(&replica)),
         ])
     });
     let (pack, version, hash) = &status.pack;
@@ -49,6 +65,7 @@ fn as_json(vault: &Vault, status: &Status) -> Json {
         ("commits", show::number(status.commits)),
         ("device", Json::string(&vault.device_key().to_string())),
         ("equivocations", show::number(status.equivocations)),
+        ("forked", Json::Array(forked.collect())),
         ("incarnation", incarnation(status)),
         ("ledger_digest", Json::string(&status.ledger_digest)),
         (
@@ -169,6 +186,14 @@ fn print(vault: &Vault, status: &Status) -> Done {
             ),
             false => format!("the term of {name} as an admin ends on {at}: medsync admin renew"),
         })?;
+    }
+    for (author, replica) in forked(status) {
+        let author = show::clean(&author);
+        show::line(format!(
+            "the chain of {author} on {replica} forked: a copy of that device wrote under its name, \
+             or somebody has the key; all of it is kept, and what differs is a question. Find the \
+             copy, or revoke the key (medsync revoke)"
+        ))?;
     }
     for (author, commits) in waiting(status) {
         let author = show::clean(&author);

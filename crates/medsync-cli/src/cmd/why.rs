@@ -117,7 +117,7 @@ impl Told<'_> {
             ))?;
         }
         if let Some(event) = self.decision() {
-            let by = show::author(&event.candidate);
+            let by = show::by(&event.candidate);
             let when = show::local(event.candidate.time.ms());
             let because = event.because.as_ref().map_or("", |text| text.expose());
             show::line(format!("decided by {by}, {when}: {}", show::clean(because)))?;
@@ -135,7 +135,7 @@ impl Told<'_> {
             table.add_row([
                 stands.to_owned(),
                 value.map_or_else(|| "(removed)".to_owned(), |v| show::value(v.expose())),
-                show::author(candidate),
+                show::by(candidate),
                 candidate.replica.short(),
                 show::time(candidate.time.ms()),
                 candidate.time.counter().to_string(),

@@ -2,7 +2,7 @@
 
 use crate::crypto::sign::{self, SigningKey};
 use crate::error::{Error, Result};
-use crate::ids::{ReplicaId, WorkspaceId, hex, unhex};
+use crate::ids::{CommitId, ReplicaId, WorkspaceId, hex, unhex};
 use crate::time::Timestamp;
 use coset::cbor::value::Value;
 use coset::cwt::{ClaimName, ClaimsSet, Timestamp as Seconds};
@@ -159,11 +159,12 @@ impl Statement {
 }
 
 /// `[replica, seq]`.
-pub(crate) fn cut(value: &Value) -> Option<(ReplicaId, u64)> {
+pub(crate) fn cut(value: &Value) -> Option<(ReplicaId, u64, CommitId)> {
     match value.as_array()?.as_slice() {
-        [replica, seq] => Some((
+        [replica, seq, commit] => Some((
             ReplicaId::from_slice(replica.as_bytes()?).ok()?,
             seq.as_integer()?.try_into().ok()?,
+            CommitId::from_slice(commit.as_bytes()?).ok()?,
         )),
         _ => None,
     }

@@ -7,7 +7,7 @@ use crate::crypto::envelope::is_contributory;
 use crate::crypto::sign::{self, Signature, SigningKey};
 use crate::env::Env;
 use crate::error::{Error, Result};
-use crate::ids::{AuthorKey, ChainId, DeviceKey, WorkspaceId};
+use crate::ids::{AuthorKey, ChainId, CommitId, DeviceKey, WorkspaceId};
 use crate::ledger::armor;
 use crate::ledger::cbor::{Reader, encode};
 use crate::ledger::certificate::{Role, check_name, workspace_id};
@@ -288,6 +288,7 @@ fn read_items(r: &mut Reader<'_>) -> Result<Vec<(MemberItem, Carrier)>> {
             chain,
             seq,
             hlc: Timestamp(r.value()?),
+            commit: CommitId([0; 32]),
         };
         items.push((item.ok_or_else(|| r.fault())?, carrier));
     }

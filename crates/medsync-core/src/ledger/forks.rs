@@ -50,6 +50,11 @@ impl Forks {
         self.0.contains_key(chain)
     }
 
+    /// Whether no chain forked.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The chains that forked.
     pub fn chains(&self) -> impl Iterator<Item = &ChainId> {
         self.0.keys()

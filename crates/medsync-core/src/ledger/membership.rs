@@ -12,14 +12,16 @@
 //! - A revoked key stays revoked. Whoever comes back gets a new one.
 
 use crate::error::Result;
-use crate::ids::{AuthorKey, ChainId, DeviceKey, ReplicaId, WorkspaceId};
+use crate::ids::{AuthorKey, ChainId, CommitId, DeviceKey, WorkspaceId};
 use crate::ledger::certificate::{Certificate, Role, Subject, workspace_id};
+use crate::ledger::cuts::{self, Cuts};
 use crate::ledger::entry::ItemKind;
+use crate::ledger::forks::Forks;
 use crate::ledger::revocation::Revocation;
 use crate::phi::Phi;
-use crate::planted::{Bug, planted};
 use crate::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// How long before the end of a certificate it warns, in milliseconds.
 pub const WARN_BEFORE_MS: i64 = 30 * 24 * 3_600_000;
@@ -33,6 +35,8 @@ pub struct Carrier {
     pub chain: ChainId,
     /// Its place in the chain.
     pub seq: u64,
+    /// The commit; zeros where only its place is known, from a grant.
+    pub commit: CommitId,
 }
 
 /// A certificate or revocation.
@@ -86,9 +90,10 @@ impl MemberItem {
 pub enum Standing {
     /// Authority, in these roles.
     Entitled(BTreeSet<Role>),
-    /// None: the author's key was revoked and this commit lies after the cut.
+    /// None: the author's key was revoked and this commit lies after the cut, or on a branch that
+    /// was not let count.
     Revoked {
-        /// The last place of the chain that still counts.
+        /// The last place of the chain that can still count.
         last_accepted: u64,
     },
     /// None: no certificate that counts has been delivered.
@@ -164,8 +169,6 @@ impl Device {
 }
 
 type Key = [u8; 32];
-/// Last accepted place by replica, of every revoked key.
-type Cuts = BTreeMap<Key, BTreeMap<ReplicaId, u64>>;
 /// An item's place in the set: its carrier first, so that iterating goes by time.
 type Place = (Carrier, Key);
 
@@ -180,6 +183,8 @@ pub struct Membership {
     people: BTreeMap<AuthorKey, Person>,
     devices: BTreeMap<DeviceKey, Device>,
     cuts: Cuts,
+    /// Which commit follows which where a chain forked.
+    forks: Arc<Forks>,
 }
 
 impl Membership {
@@ -192,7 +197,8 @@ impl Membership {
             certificates: Vec::new(),
             people: BTreeMap::new(),
             devices: BTreeMap::new(),
-            cuts: BTreeMap::new(),
+            cuts: Cuts::default(),
+            forks: Arc::default(),
         }
     }
 
@@ -217,6 +223,23 @@ impl Membership {
         self.judge();
     }
 
+    /// Says which chains forked, and how. Returns whether that can change what counts.
+    pub fn set_forks(&mut self, forks: Arc<Forks>) -> bool {
+        self.forks = forks;
+        // Of chains of keys that nobody revoked all branches count.
+        let revoked = |item: &MemberItem| matches!(item, MemberItem::Revocation(_));
+        let matters = !self.forks.is_empty() && self.items.values().any(revoked);
+        if matters {
+            self.judge();
+        }
+        matters
+    }
+
+    /// The chains that forked.
+    pub const fn forks(&self) -> &Arc<Forks> {
+        &self.forks
+    }
+
     /// Every item with its carrier, oldest first: what a newcomer needs.
     pub fn items(&self) -> impl Iterator<Item = (&MemberItem, &Carrier)> {
         self.items
@@ -224,11 +247,13 @@ impl Membership {
             .map(|((carrier, _), item)| (item, carrier))
     }
 
-    /// What a commit at a place of a chain has.
-    pub fn role_of(&self, chain: &ChainId, seq: u64) -> Standing {
+    /// What a commit at a place of a chain has. Zeros for a commit that is not known: where the
+    /// chain forked, the place decides.
+    pub fn role_of(&self, chain: &ChainId, seq: u64, commit: &CommitId) -> Standing {
         let key = chain.author.0;
-        let last_accepted = last_accepted(&self.cuts, &key, &chain.replica);
-        if seq > last_accepted {
+        let judged = cuts::Judged { chain, seq, commit };
+        if !self.cuts.allow(judged, &self.forks) {
+            let last_accepted = self.cuts.last(chain).unwrap_or(0);
             return Standing::Revoked { last_accepted };
         }
         if key == self.authority {
@@ -281,7 +306,7 @@ impl Membership {
                         && other.expires_ms.is_none_or(|ms| ms > expires_ms)
                 });
             let soon = expires_ms <= now_ms.saturating_add(WARN_BEFORE_MS);
-            if soon && !renewed && !self.cuts.contains_key(terms.subject.key()) {
+            if soon && !renewed && !self.cuts.has(terms.subject.key()) {
                 out.push(Warning {
                     subject: terms.subject,
                     name: terms.name.clone(),
@@ -298,7 +323,7 @@ impl Membership {
 impl Membership {
     fn judge(&mut self) {
         let accepted = self.accepted_revocations();
-        self.cuts = cuts_of(accepted.values().copied());
+        self.cuts = Cuts::of(accepted.values().copied(), &self.forks);
         let mut counted: Vec<(Timestamp, Place)> = self
             .counted(&self.cuts)
             .into_iter()
@@ -315,7 +340,7 @@ impl Membership {
         self.people.clear();
         self.devices.clear();
         for terms in self.certificates.iter().map(Certificate::terms) {
-            let revoked = self.cuts.contains_key(terms.subject.key());
+            let revoked = self.cuts.has(terms.subject.key());
             match terms.subject {
                 Subject::Person(key) => {
                     let fresh = Person::new(key, revoked);
@@ -352,7 +377,7 @@ impl Membership {
         while let Some(admin) = next.pop() {
             for (place, certificate) in issued_by(admin.terms().subject.key()) {
                 let (carrier, _) = place;
-                if vouches(admin, carrier, cuts) && !counted.contains_key(place) {
+                if vouches(admin, carrier, cuts, &self.forks) && !counted.contains_key(place) {
                     counted.insert(*place, certificate);
                     next.push(certificate);
                 }
@@ -398,7 +423,7 @@ impl Membership {
     /// What counts under these revocations, `but` one.
     fn judged(&self, accepted: &BTreeMap<Place, &Revocation>, but: Option<&Place>) -> Judged<'_> {
         let beside = accepted.iter().filter(|(place, _)| Some(*place) != but);
-        let cuts = cuts_of(beside.map(|(_, revocation)| *revocation));
+        let cuts = Cuts::of(beside.map(|(_, revocation)| *revocation), &self.forks);
         let mut admins: BTreeMap<Key, Vec<&Certificate>> = BTreeMap::new();
         for certificate in self.counted(&cuts).into_values() {
             admins
@@ -406,7 +431,11 @@ impl Membership {
                 .or_default()
                 .push(certificate);
         }
-        Judged { cuts, admins }
+        Judged {
+            cuts,
+            admins,
+            forks: &self.forks,
+        }
     }
 }
 
@@ -414,17 +443,19 @@ impl Membership {
 struct Judged<'a> {
     cuts: Cuts,
     admins: BTreeMap<Key, Vec<&'a Certificate>>,
+    forks: &'a Forks,
 }
 
 impl Judged<'_> {
     fn stands(&self, (carrier, _): &Place, revocation: &Revocation) -> bool {
         let certificates = self.admins.get(revocation.issuer());
-        certificates.is_some_and(|c| c.iter().any(|admin| vouches(admin, carrier, &self.cuts)))
+        let vouches = |admin: &&Certificate| vouches(admin, carrier, &self.cuts, self.forks);
+        certificates.is_some_and(|c| c.iter().any(vouches))
     }
 }
 
 /// Whether what this subject signed counts when `carrier` carries it.
-fn vouches(admin: &Certificate, carrier: &Carrier, cuts: &Cuts) -> bool {
+fn vouches(admin: &Certificate, carrier: &Carrier, cuts: &Cuts, forks: &Forks) -> bool {
     let terms = admin.terms();
     let Subject::Person(key) = terms.subject else {
         return false;
@@ -432,35 +463,12 @@ fn vouches(admin: &Certificate, carrier: &Carrier, cuts: &Cuts) -> bool {
     terms.roles.contains(&Role::Admin)
         && carrier.chain.author == key
         && terms.expires_ms.is_none_or(|ms| carrier.hlc.ms() < ms)
-        && carrier.seq <= last_accepted(cuts, &key.0, &carrier.chain.replica)
-}
-
-fn last_accepted(cuts: &Cuts, key: &Key, replica: &ReplicaId) -> u64 {
-    match cuts.get(key) {
-        None => u64::MAX,
-        Some(_) if planted(Bug::LateRevocation) => 0,
-        Some(by_replica) => by_replica.get(replica).copied().unwrap_or(0),
-    }
-}
-
-/// The strictest reading of all revocations: the lowest cut, and none where one names none.
-fn cuts_of<'a>(revocations: impl Iterator<Item = &'a Revocation>) -> Cuts {
-    let mut out = Cuts::new();
-    for terms in revocations.map(Revocation::terms) {
-        match out.get_mut(&terms.subject) {
-            None => {
-                out.insert(terms.subject, terms.cuts.clone());
-            }
-            Some(cuts) => {
-                cuts.retain(|replica, seq| match terms.cuts.get(replica) {
-                    Some(cut) => {
-                        *seq = (*seq).min(*cut);
-                        true
-                    }
-                    None => false,
-                });
-            }
-        }
-    }
-    out
+        && cuts.allow(
+            cuts::Judged {
+                chain: &carrier.chain,
+                seq: carrier.seq,
+                commit: &carrier.commit,
+            },
+            forks,
+        )
 }

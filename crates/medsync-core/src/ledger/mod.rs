@@ -6,6 +6,7 @@ pub(crate) mod cbor;
 pub mod certificate;
 pub mod commit;
 mod cose;
+pub(crate) mod cuts;
 pub mod enrol;
 pub mod entry;
 pub mod equivocation;

@@ -3,24 +3,36 @@
 
 use crate::crypto::sign::SigningKey;
 use crate::error::{Error, Result};
-use crate::ids::{ReplicaId, WorkspaceId};
+use crate::ids::{CommitId, ReplicaId, WorkspaceId};
 use crate::ledger::cose::{self, Statement, claim};
 use crate::phi::Phi;
 use crate::time::Timestamp;
 use coset::cbor::value::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// What a revocation is signed as.
 pub const REVOCATION_CONTEXT: &str = "medsync v1 revocation";
 /// Longest revocation, in bytes.
 pub const REVOCATION_BYTES_MAX: usize = 12 * 1024;
-/// Most chains a revocation names.
-pub const CUTS_MAX: usize = 256;
+/// Most branches a revocation names, over all chains.
+pub const CUTS_MAX: usize = 160;
 /// Longest reason of a revocation, in bytes.
 pub const REASON_BYTES_MAX: usize = 1024;
 
 const WHAT: &str = "a revocation is malformed";
+
+/// Up to where a chain still counts. Where the chain forked, only what the named commit descends
+/// from does: a thief who grows a second branch below the place gains nothing. Several cuts of one
+/// chain let several branches count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cut {
+    /// The last place that counts.
+    pub seq: u64,
+    /// The commit there; of a revocation that its subject's own commit carries, the one before it,
+    /// for a commit cannot name itself.
+    pub commit: CommitId,
+}
 
 /// What a revocation says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,9 +41,9 @@ pub struct RevocationTerms {
     pub workspace: WorkspaceId,
     /// The key that is revoked: a person's or a device's.
     pub subject: [u8; 32],
-    /// The last commit of the person that still counts, by replica. On a replica that is not
+    /// The last commits of the person that still count, by replica. On a replica that is not
     /// named, none does. A device writes no chains: its revocation needs no cuts.
-    pub cuts: BTreeMap<ReplicaId, u64>,
+    pub cuts: BTreeMap<ReplicaId, BTreeSet<Cut>>,
     /// Why.
     pub because: Phi<String>,
     /// When.
@@ -40,9 +52,9 @@ pub struct RevocationTerms {
 
 impl RevocationTerms {
     fn check(&self) -> Result<()> {
-        if self.cuts.len() > CUTS_MAX {
+        if self.cuts.values().map(BTreeSet::len).sum::<usize>() > CUTS_MAX {
             return Err(Error::invalid_at(
-                "a revocation names too many replicas",
+                "a revocation names too many branches",
                 CUTS_MAX,
             ));
         }
@@ -78,14 +90,17 @@ impl Revocation {
     /// [`Error::Invalid`] for a reason or cuts beyond the limits.
     pub fn issue(key: &SigningKey, terms: &RevocationTerms) -> Result<Self> {
         terms.check()?;
-        let cut = |(replica, seq): (&ReplicaId, &u64)| {
-            Value::Array(vec![Value::Bytes(replica.0.to_vec()), (*seq).into()])
+        let cut = |(replica, cut): (&ReplicaId, &Cut)| {
+            Value::Array(vec![
+                Value::Bytes(replica.0.to_vec()),
+                cut.seq.into(),
+                Value::Bytes(cut.commit.0.to_vec()),
+            ])
         };
+        let cuts = terms.cuts.iter();
+        let cuts = cuts.flat_map(|(replica, cuts)| cuts.iter().map(move |cut| (replica, cut)));
         let more = BTreeMap::from([
-            (
-                claim::CUTS,
-                Value::Array(terms.cuts.iter().map(cut).collect()),
-            ),
+            (claim::CUTS, Value::Array(cuts.map(cut).collect())),
             (claim::BECAUSE, Value::Text(terms.because.expose().clone())),
         ]);
         let statement = Statement {
@@ -132,10 +147,10 @@ impl Revocation {
 
 fn read_terms(said: &mut Statement) -> Option<RevocationTerms> {
     let listed = said.array(claim::CUTS)?;
-    let mut cuts = BTreeMap::new();
+    let mut cuts: BTreeMap<ReplicaId, BTreeSet<Cut>> = BTreeMap::new();
     for value in &listed {
-        let (replica, seq) = cose::cut(value)?;
-        if cuts.insert(replica, seq).is_some() {
+        let (replica, seq, commit) = cose::cut(value)?;
+        if !cuts.entry(replica).or_default().insert(Cut { seq, commit }) {
             return None;
         }
     }

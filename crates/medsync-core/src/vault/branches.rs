@@ -90,7 +90,8 @@ pub(crate) fn note(work: &mut Work, main: u32, number: u32, header: &Header) -> 
         number,
     };
     let trunk = fields.seq.saturating_sub(1);
-    let mut forks = Arc::clone(&work.core.forks);
+    // Taken out, or each commit would copy all of them.
+    let mut forks = std::mem::take(&mut work.core.forks);
     let branches = Arc::make_mut(&mut forks).open(fields.chain);
     if number != main && trunk < branches.trunk() {
         list(work, main, (trunk, branches.trunk()), branches)?;

@@ -37,6 +37,9 @@ pub(crate) struct Meta {
     pub(crate) owner: AuthorKey,
 }
 
+/// The id of a commit that is still being made, or of which only the place is known.
+pub(crate) const NOT_MADE: CommitId = CommitId([0; 32]);
+
 /// What a vault knows of its workspace.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct WorkspaceMeta {
@@ -128,8 +131,8 @@ impl Core {
     }
 
     /// What a chain's author may do at a place of it, as far as certificates were delivered.
-    pub(crate) fn standing(&self, chain: &ChainId, seq: u64) -> Standing {
-        let roles = self.membership.role_of(chain, seq);
+    pub(crate) fn standing(&self, chain: &ChainId, seq: u64, commit: &CommitId) -> Standing {
+        let roles = self.membership.role_of(chain, seq, commit);
         let clinical = [Role::Clinician, Role::Pharmacist];
         Standing {
             clinical: clinical.into_iter().any(|role| roles.has(role)),
@@ -141,7 +144,7 @@ impl Core {
     pub(crate) fn own_standing(&self, no: u32) -> Standing {
         self.chain(no).map_or_else(
             |_| Standing::default(),
-            |chain| self.standing(&chain.id, chain.seq + 1),
+            |chain| self.standing(&chain.id, chain.seq + 1, &NOT_MADE),
         )
     }
 

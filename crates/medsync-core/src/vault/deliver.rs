@@ -21,6 +21,7 @@ use crate::vault::incarnation::{self, Why};
 use crate::vault::leaves::{self, Opened};
 use crate::vault::open::take_items;
 use crate::vault::pending::{Cause, retry};
+use crate::vault::rejudge;
 use crate::vault::rows::{self, Rows, kind};
 use crate::vault::seal::{batch_row, put_batch};
 use crate::vault::write::{Place, history, open_change, write_record};
@@ -69,6 +70,7 @@ impl Vault {
                 take_batch(work, batch, &mut new, &mut received)?;
             }
             drop(batches);
+            rejudge::after_forks(work)?;
             for (chain, seq) in new.items {
                 settle(work, chain, seq, &mut received)?;
             }
@@ -406,7 +408,7 @@ fn changes(
     row: &CommitRow,
 ) -> Result<std::result::Result<Changes, &'static str>> {
     let fields = header.fields();
-    let place = Place::new(&work.core, chain, header)?;
+    let place = Place::new(&work.core, chain, header);
     let actor = fields.chain.actor();
     let mut changes = Vec::new();
     for leaf in &row.leaves {

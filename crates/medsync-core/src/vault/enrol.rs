@@ -8,7 +8,7 @@ use crate::ledger::commit::Intent;
 use crate::ledger::enrol::{Grant, Request};
 use crate::ledger::entry::ItemKind;
 use crate::ledger::membership::{Device, Warning};
-use crate::ledger::revocation::{Revocation, RevocationTerms};
+use crate::ledger::revocation::{Cut, Revocation, RevocationTerms};
 use crate::model::pack::{Lane, PolicyPack};
 use crate::vault::Vault;
 use crate::vault::core::{Core, Meta, Work, WorkspaceMeta};
@@ -17,7 +17,7 @@ use crate::vault::open::{set_meta, take_items};
 use crate::vault::people::certify;
 use crate::vault::rows::{self, Rows};
 use crate::vault::write::{OwnCommit, Signer};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 impl Vault {
@@ -180,6 +180,7 @@ impl Vault {
                 .map(|(i, c)| (i.clone(), *c))
                 .collect();
             let mut membership = grant.membership;
+            membership.set_forks(Arc::clone(&work.core.forks));
             membership.extend(known);
             work.core.membership = Arc::new(membership);
             take_items(work)
@@ -248,16 +249,15 @@ pub(crate) fn revoke(
     key: &[u8; 32],
     because: &str,
 ) -> Result<()> {
-    let chains = work.core.chains.iter().filter(|c| c.id.author.0 == *key);
-    // Up to the first gap: what lies beyond may be one commit at a place far ahead, and all that is
-    // still to be written before it would have authority.
-    let mut cuts: BTreeMap<ReplicaId, u64> = BTreeMap::new();
-    for chain in chains {
-        // Of a chain that forked the first number's end.
-        cuts.entry(chain.id.replica).or_insert(chain.seq);
-    }
+    let mut cuts = cuts(&work.core, key);
     if commit.id.author.0 == *key {
-        cuts.insert(commit.id.replica, commit.place().1);
+        let (number, seq) = commit.place();
+        // A commit cannot name itself: the one before it stands for it.
+        let own = Cut {
+            seq,
+            commit: work.core.chain(number)?.tip,
+        };
+        cuts.insert(commit.id.replica, BTreeSet::from([own]));
     }
     let terms = RevocationTerms {
         workspace: work.core.workspace()?.id,
@@ -278,4 +278,35 @@ impl Core {
             .filter_map(|d| Some((d.key, d.recipient?)))
             .collect()
     }
+}
+
+/// Where the chains of a key end: up to the first gap, for what lies beyond may be one commit at a
+/// place far ahead, and all that is still to be written before it would have authority. Of a chain
+/// that forked every branch that is here from its beginning counts.
+fn cuts(core: &Core, key: &[u8; 32]) -> BTreeMap<ReplicaId, BTreeSet<Cut>> {
+    let mut cuts: BTreeMap<ReplicaId, BTreeSet<Cut>> = BTreeMap::new();
+    for chain in core.chains.iter().filter(|c| c.id.author.0 == *key) {
+        let Some(branches) = core.forks.get(&chain.id) else {
+            if chain.seq > 0 {
+                let (seq, commit) = (chain.seq, chain.tip);
+                cuts.entry(chain.id.replica)
+                    .or_default()
+                    .insert(Cut { seq, commit });
+            }
+            continue;
+        };
+        // Only the first number has the trunk.
+        if chain.seq.saturating_add(1) < branches.trunk() {
+            continue;
+        }
+        for (commit, node) in branches.ends() {
+            if branches.down(commit).1 {
+                let (seq, commit) = (node.seq, *commit);
+                cuts.entry(chain.id.replica)
+                    .or_default()
+                    .insert(Cut { seq, commit });
+            }
+        }
+    }
+    cuts
 }

@@ -1,13 +1,14 @@
 //! Certificates and revocations that came with a grant, until the ledger has their commits.
 
 use crate::error::Result;
-use crate::ids::{AuthorKey, ChainId, ReplicaId};
+use crate::ids::{AuthorKey, ChainId, CommitId, ReplicaId};
 use crate::ledger::entry::ItemKind;
 use crate::ledger::membership::{Carrier, MemberItem, Membership};
 use crate::time::Timestamp;
 use crate::vault::core::{Work, load_commit, pack_row, unpack_row};
 use crate::vault::open::ledger_items;
 use crate::vault::rows::{self, Rows, kind};
+use std::sync::Arc;
 
 /// Kind, bytes and carrier.
 type Granted = (u8, Vec<u8>, AuthorKey, ReplicaId, u64, i64);
@@ -42,6 +43,7 @@ pub(crate) fn load(rows: &dyn Rows) -> Result<Vec<(MemberItem, Carrier)>> {
                 hlc: Timestamp(hlc),
                 chain,
                 seq,
+                commit: CommitId([0; 32]),
             };
             out.push((item, carrier));
         }
@@ -75,6 +77,7 @@ pub(crate) fn forget_arrived(work: &mut Work) -> Result<Option<Membership>> {
         work.txn.put(rows::meta(ROW), pack_row(&left));
     }
     let mut membership = Membership::new(*work.core.membership.authority());
+    membership.set_forks(Arc::clone(&work.core.forks));
     let mut items = load(work)?;
     items.extend(ledger_items(work)?);
     membership.extend(items);

@@ -7,7 +7,7 @@
 use crate::doc;
 use crate::doc::state::RecordState;
 use crate::error::{Error, Result};
-use crate::ids::{ActorId, ChangeId, CommitId, RecordId};
+use crate::ids::{ActorId, ChangeId, RecordId};
 use crate::ledger::commit::{ENTRIES_MAX, Intent};
 use crate::ledger::entry::{ImportMark, SOURCE_BYTES_MAX};
 use crate::model::cell::Cell;
@@ -16,7 +16,7 @@ use crate::model::pack::Lane;
 use crate::model::shape::{Atoms, ElementNamer, flatten};
 use crate::time::{Clock, Timestamp};
 use crate::vault::Vault;
-use crate::vault::core::{Core, Work, load_record};
+use crate::vault::core::{Core, NOT_MADE, Work, load_record};
 use crate::vault::index;
 use crate::vault::rows::Row;
 use crate::vault::write::{
@@ -357,7 +357,7 @@ impl Preparer {
                 patient: patient.clone(),
                 chain: self.chain,
                 commit_seq: at.1,
-                commit: CommitId([0; 32]),
+                commit: NOT_MADE,
                 standing: self.core.own_standing(self.chain),
                 import: Some((self.source, digest)),
             };

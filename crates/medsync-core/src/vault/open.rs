@@ -445,6 +445,7 @@ fn carrier(header: &Header) -> Carrier {
         hlc: fields.hlc,
         chain: fields.chain,
         seq: fields.seq,
+        commit: header.id(),
     }
 }
 
@@ -458,7 +459,9 @@ pub(crate) fn active_pack(rows: &dyn Rows, core: &Core) -> Result<Arc<ActivePack
         let Some(row) = load_commit(rows, chain, seq)? else {
             continue;
         };
-        let roles = core.membership.role_of(&core.chain(chain)?.id, seq);
+        let roles = core
+            .membership
+            .role_of(&core.chain(chain)?.id, seq, &row.header()?.id());
         if !roles.has(Role::Admin) {
             continue;
         }
@@ -528,7 +531,9 @@ pub(crate) fn load_core(rows: &dyn Rows) -> Result<Core> {
     };
     let mut items = granted::load(rows)?;
     items.extend(ledger_items(rows)?);
-    Arc::make_mut(&mut core.membership).extend(items);
+    let membership = Arc::make_mut(&mut core.membership);
+    membership.set_forks(Arc::clone(&core.forks));
+    membership.extend(items);
     core.pack = active_pack(rows, &core)?;
     Ok(core)
 }

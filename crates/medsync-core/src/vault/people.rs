@@ -48,6 +48,8 @@ pub struct PersonInfo {
     pub roles: Vec<Role>,
     /// Whether their key was revoked.
     pub revoked: bool,
+    /// Whether a chain of theirs forked: a copy of a device, or of their key, writes too.
+    pub forked: bool,
     /// Whether their signing key is kept in this vault, and whether a PIN seals it.
     pub here: Option<bool>,
 }
@@ -274,6 +276,7 @@ impl Vault {
     /// [`Error::Storage`] if the vault cannot be read.
     pub fn people(&self) -> Result<Vec<PersonInfo>> {
         let rows = self.store.read()?;
+        let forked = |key: &AuthorKey| self.core.forks.chains().any(|c| c.author == *key);
         let mut people: Vec<PersonInfo> = self
             .core
             .membership
@@ -283,6 +286,7 @@ impl Vault {
                 name: p.name.clone(),
                 roles: p.roles.iter().copied().collect(),
                 revoked: p.revoked,
+                forked: forked(&p.key),
                 here: None,
             })
             .collect();
@@ -296,6 +300,7 @@ impl Vault {
                     name: crate::phi::Phi::new(row.name),
                     roles: Vec::new(),
                     revoked: false,
+                    forked: forked(&key),
                     here: Some(row.by_pin),
                 }),
             }

@@ -146,6 +146,8 @@ pub struct Candidate {
     pub time: Timestamp,
     /// Whether its author had the authority.
     pub confirmed: bool,
+    /// Whether its author's chain forked there: a copy of the device, or of the key, writes too.
+    pub forked: bool,
 }
 
 /// One operation in a record's history.
@@ -212,6 +214,7 @@ pub(crate) fn candidate(core: &Core, state: &RecordState, op: &Operation) -> Res
         replica: chain.replica,
         time: op.hlc,
         confirmed: op.confirmed(),
+        forked: core.forks.has(&chain),
     })
 }
 

@@ -5,7 +5,8 @@ use crate::error::{Error, Result};
 use crate::ids::{ChainId, RecordId};
 use crate::ledger::membership::{Membership, Standing};
 use crate::vault::commit_row::CommitRow;
-use crate::vault::core::{Core, Work, load_record};
+use crate::vault::core::{Core, NOT_MADE, Work, load_record};
+use crate::vault::open::active_pack;
 use crate::vault::rows::{self, Rows, kind};
 use crate::vault::write::{history, write_record};
 use std::collections::BTreeSet;
@@ -21,12 +22,17 @@ pub(crate) fn after_membership(work: &mut Work, before: &Arc<Membership>) -> Res
     for no in 0..work.core.chains.len() {
         let no = u32::try_from(no).unwrap_or(u32::MAX);
         let chain = *work.core.chain(no)?;
+        if work.core.forks.has(&chain.id) {
+            of_branches(work, &old, no, &mut touched)?;
+            continue;
+        }
         // Between two cuts all commits of a chain have the same standing. Places are no count of
         // commits: a chain may go from its first to any other.
         let mut low = 0;
         let cuts = [cut(&old, &chain.id), cut(&work.core, &chain.id)];
         for high in [cuts[0].min(cuts[1]), cuts[0].max(cuts[1]), u64::MAX] {
-            let same = old.standing(&chain.id, high) == work.core.standing(&chain.id, high);
+            let then = old.standing(&chain.id, high, &NOT_MADE);
+            let same = then == work.core.standing(&chain.id, high, &NOT_MADE);
             if low < high && !same {
                 records_of(work, no, low + 1, high, &mut touched)?;
             }
@@ -36,9 +42,47 @@ pub(crate) fn after_membership(work: &mut Work, before: &Arc<Membership>) -> Res
     judge(work, touched)
 }
 
+/// Judges again what a branch that arrived takes authority from, or gives it to.
+pub(crate) fn after_forks(work: &mut Work) -> Result<()> {
+    if Arc::ptr_eq(work.core.membership.forks(), &work.core.forks) {
+        return Ok(());
+    }
+    let before = Arc::clone(&work.core.membership);
+    let forks = Arc::clone(&work.core.forks);
+    if !Arc::make_mut(&mut work.core.membership).set_forks(forks) {
+        return Ok(());
+    }
+    let pack = active_pack(work, &work.core)?;
+    if pack.hash() == work.core.pack.hash() {
+        after_membership(work, &before)
+    } else {
+        work.core.pack = pack;
+        after_pack(work)
+    }
+}
+
+/// The records whose commits under a number of a chain that forked have another standing now.
+fn of_branches(work: &Work, old: &Core, no: u32, records: &mut BTreeSet<RecordId>) -> Result<()> {
+    let prefix = rows::of_chain(kind::COMMIT, no);
+    work.scan(&prefix, &prefix, &mut |_, row| {
+        let row = CommitRow::from_bytes(row)?;
+        let header = row.header()?;
+        let (fields, id) = (header.fields(), header.id());
+        let then = old.standing(&fields.chain, fields.seq, &id);
+        if then != work.core.standing(&fields.chain, fields.seq, &id) {
+            for leaf in &row.leaves {
+                if let Some((entry, _)) = leaf.change()? {
+                    records.insert(entry.record);
+                }
+            }
+        }
+        Ok(true)
+    })
+}
+
 /// The last place of a chain that still has authority.
 fn cut(core: &Core, chain: &ChainId) -> u64 {
-    match core.membership.role_of(chain, u64::MAX) {
+    match core.membership.role_of(chain, u64::MAX, &NOT_MADE) {
         Standing::Revoked { last_accepted } => last_accepted,
         _ => u64::MAX,
     }

@@ -1,7 +1,7 @@
 //! How a vault stands: counts, what waits, and digests that are equal on converged replicas.
 
 use crate::error::Result;
-use crate::ids::{AuthorKey, ChainId, RecordId, hex};
+use crate::ids::{AuthorKey, ChainId, RecordId, ReplicaId, hex};
 use crate::phi::Phi;
 use crate::vault::Vault;
 use crate::vault::anchor::Anchored;
@@ -29,6 +29,8 @@ pub struct Status {
     pub quarantine: u64,
     /// Places at which an author signed two different commits.
     pub equivocations: u64,
+    /// Chains that forked, and whose: a copy of that device, or of that key, wrote under one name.
+    pub forked: Vec<(AuthorKey, Option<Phi<String>>, ReplicaId)>,
     /// Commits that no peer's mark covers yet.
     pub outbox: u64,
     /// Open questions.
@@ -72,8 +74,13 @@ impl Vault {
             let name = self.core.membership.name_of(&c.id.author.0).cloned();
             (c.id.author, name, c.seq - c.sealed)
         });
+        let forked = self.core.forks.chains().map(|chain| {
+            let name = self.core.membership.name_of(&chain.author.0).cloned();
+            (chain.author, name, chain.replica)
+        });
         let pack = &self.core.pack;
         Ok(Status {
+            forked: forked.collect(),
             records: self.core.counts.records,
             commits: self.core.counts.commits,
             pending: count(kind::PENDING)?,

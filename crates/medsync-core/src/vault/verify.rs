@@ -105,6 +105,7 @@ pub(crate) fn rebuild(work: &mut Work) -> Result<()> {
     work.core.counts.records = 0;
     let authority = *work.core.membership.authority();
     let mut membership = Membership::new(authority);
+    membership.set_forks(Arc::clone(&work.core.forks));
     membership.extend(crate::vault::granted::load(work)?);
     work.core.membership = Arc::new(membership);
     let mut all = Vec::new();

@@ -18,7 +18,7 @@ use crate::model::pack::{Lane, Risk};
 use crate::model::policy::Standing;
 use crate::time::Timestamp;
 use crate::vault::commit_row::{CommitRow, LeafRow};
-use crate::vault::core::{Core, Work, load_commit, pack_row};
+use crate::vault::core::{Core, NOT_MADE, Work, load_commit, pack_row};
 use crate::vault::crowd;
 use crate::vault::finding;
 use crate::vault::incarnation;
@@ -133,7 +133,7 @@ impl OwnCommit {
         let hlc = if hlc < tip.hlc { tip.hlc.next() } else { hlc };
         let builder = CommitBuilder::new(id, tip, hlc, lane, intent)?;
         let seq = tip.seq + 1;
-        let standing = work.core.standing(&id, seq);
+        let standing = work.core.standing(&id, seq, &NOT_MADE);
         Ok(Self {
             builder,
             parts: Vec::new(),
@@ -173,7 +173,7 @@ impl OwnCommit {
             patient: edit.patient.clone(),
             chain: self.chain,
             commit_seq: self.seq,
-            commit: CommitId([0; 32]),
+            commit: NOT_MADE,
             standing: self.standing,
             import,
         }
@@ -339,7 +339,7 @@ pub(crate) fn history(
         let row = row.ok_or(Error::integrity("a record's change is not in the ledger"))?;
         let found = row.change_of(record)?;
         let (entry, change) = found.ok_or(Error::integrity("a commit lost a record's change"))?;
-        let commit = Place::new(core, place.0, &row.header()?)?;
+        let commit = Place::new(core, place.0, &row.header()?);
         all.push(open_change(&entry, change, &commit)?);
     }
     Ok(all)
@@ -354,14 +354,14 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    pub(crate) fn new(core: &Core, chain: u32, header: &Header) -> Result<Self> {
+    pub(crate) fn new(core: &Core, chain: u32, header: &Header) -> Self {
         let seq = header.fields().seq;
-        Ok(Self {
+        Self {
             chain,
             seq,
             commit: header.id(),
-            standing: core.standing(&core.chain(chain)?.id, seq),
-        })
+            standing: core.standing(&header.fields().chain, seq, &header.id()),
+        }
     }
 }
 

@@ -1,10 +1,10 @@
 use super::*;
 use crate::error::Error;
-use crate::ids::DeviceKey;
+use crate::ids::{CommitId, DeviceKey};
 use crate::ledger::certificate::{
     ADMIN_TERM_MS, CERTIFICATE_BYTES_MAX, Certificate, NAME_BYTES_MAX, Role, Subject, Terms,
 };
-use crate::ledger::revocation::{CUTS_MAX, REVOCATION_BYTES_MAX, Revocation, RevocationTerms};
+use crate::ledger::revocation::{CUTS_MAX, Cut, REVOCATION_BYTES_MAX, Revocation, RevocationTerms};
 use crate::phi::Phi;
 use coset::{CborSerializable as _, CoseSign1};
 use proptest::prelude::*;
@@ -41,7 +41,11 @@ fn revocation(cuts: usize) -> RevocationTerms {
     let replica = |n: usize| {
         let mut id = [0; 16];
         id[..8].copy_from_slice(&(n as u64).to_be_bytes());
-        (ReplicaId(id), u64::MAX - n as u64)
+        let cut = Cut {
+            seq: u64::MAX - n as u64,
+            commit: CommitId([0xFF; 32]),
+        };
+        (ReplicaId(id), [cut].into())
     };
     RevocationTerms {
         workspace: workspace(),

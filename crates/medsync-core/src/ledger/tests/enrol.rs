@@ -1,5 +1,6 @@
 use super::*;
 use crate::error::{Error, Result};
+use crate::ids::CommitId;
 use crate::ledger::certificate::{Certificate, Role, Subject, Terms};
 use crate::ledger::enrol::{Grant, Request};
 use crate::ledger::membership::{Carrier, MemberItem, Membership};
@@ -34,6 +35,7 @@ fn certified(issuer: &SigningKey, subject: Subject, role: Role, seq: u64) -> (Me
         hlc: at(1000),
         chain: chain(ADMIN, 7),
         seq,
+        commit: CommitId([0; 32]),
     };
     let terms = Terms::new(workspace(), subject, "name", [role], carrier.hlc);
     (
@@ -152,6 +154,7 @@ fn only_an_admin_grants_and_only_what_is_certified() {
         hlc: at(1000),
         chain: chain(ADMIN, 7),
         seq: 4,
+        commit: CommitId([0; 32]),
     };
     let item = MemberItem::Revocation(Revocation::issue(&authority(), &terms).unwrap());
     revoked.extend([(item, carrier)]);

@@ -1,10 +1,12 @@
 use super::*;
-use crate::ids::DeviceKey;
+use crate::ids::{CommitId, DeviceKey};
 use crate::ledger::certificate::{ADMIN_TERM_MS, Certificate, Role, Subject, Terms};
+use crate::ledger::forks::{Forks, Node};
 use crate::ledger::membership::{Carrier, MemberItem, Membership, Standing};
-use crate::ledger::revocation::{Revocation, RevocationTerms};
+use crate::ledger::revocation::{Cut, Revocation, RevocationTerms};
 use crate::phi::Phi;
 use proptest::prelude::*;
+use std::sync::Arc;
 
 const ALICE: u8 = 1;
 const BOB: u8 = 2;
@@ -22,6 +24,7 @@ fn by(author: u8, seq: u64) -> Carrier {
         hlc: at(day * DAY_MS),
         chain: chain(author, author),
         seq,
+        commit: CommitId([0; 32]),
     }
 }
 
@@ -62,7 +65,7 @@ fn revoke(issuer: u8, subject: u8, last: u64, carrier: Carrier) -> Delivered {
     let terms = RevocationTerms {
         workspace: workspace(),
         subject: key(subject).public(),
-        cuts: [(ReplicaId([subject; 16]), last)].into(),
+        cuts: [(ReplicaId([subject; 16]), [cut(last)].into())].into(),
         because: Phi::new("lost".to_owned()),
         issued: carrier.hlc,
     };
@@ -72,6 +75,13 @@ fn revoke(issuer: u8, subject: u8, last: u64, carrier: Carrier) -> Delivered {
     )
 }
 
+fn cut(seq: u64) -> Cut {
+    Cut {
+        seq,
+        commit: CommitId([7; 32]),
+    }
+}
+
 fn membership(items: impl IntoIterator<Item = Delivered>) -> Membership {
     let mut membership = Membership::new(authority().public());
     membership.extend(items);
@@ -79,7 +89,7 @@ fn membership(items: impl IntoIterator<Item = Delivered>) -> Membership {
 }
 
 fn standing(membership: &Membership, author: u8, seq: u64) -> Standing {
-    membership.role_of(&chain(author, author), seq)
+    membership.role_of(&chain(author, author), seq, &CommitId([0; 32]))
 }
 
 fn alice() -> Delivered {
@@ -103,7 +113,10 @@ fn the_authority_admits_an_admin_and_an_admin_admits_others() {
         author: AuthorKey(authority().public()),
         replica: ReplicaId([0; 16]),
     };
-    assert!(m.role_of(&authority, 1).has(Role::Admin));
+    assert!(
+        m.role_of(&authority, 1, &CommitId([0; 32]))
+            .has(Role::Admin)
+    );
     assert_eq!(m.people().count(), 2);
     let device = m.devices().next().unwrap();
     assert_eq!((device.key, device.recipient), (tablet(), Some([9; 32])));
@@ -161,7 +174,7 @@ fn a_revocation_cuts_from_its_place_on() {
     assert!(standing(&m, BOB, 7).has(Role::Clinician));
     assert_eq!(standing(&m, BOB, 8), Standing::Revoked { last_accepted: 7 });
     // On a replica the revocation does not name, nothing counts.
-    let elsewhere = m.role_of(&chain(BOB, 77), 1);
+    let elsewhere = m.role_of(&chain(BOB, 77), 1, &CommitId([0; 32]));
     assert_eq!(elsewhere, Standing::Revoked { last_accepted: 0 });
     assert!(
         m.people()
@@ -365,4 +378,65 @@ proptest! {
             prop_assert_eq!(standing(&m, author, 1), Standing::Uncertified);
         }
     }
+}
+
+#[test]
+fn a_cut_names_a_branch_and_no_other_counts_below_it() {
+    let mut forks = Forks::default();
+    let branches = forks.open(chain(BOB, BOB));
+    branches.set_trunk(2);
+    // A trunk of two commits, branches of two and of three.
+    for (id, previous, seq) in [
+        (2, 1, 2),
+        (13, 2, 3),
+        (14, 13, 4),
+        (23, 2, 3),
+        (24, 23, 4),
+        (25, 24, 5),
+    ] {
+        let previous = CommitId([previous; 32]);
+        let number = u32::from(id > 20);
+        branches.insert(
+            CommitId([id; 32]),
+            Node {
+                seq,
+                previous,
+                number,
+            },
+        );
+    }
+    let cut = |id: u8, seq: u64| Cut {
+        seq,
+        commit: CommitId([id; 32]),
+    };
+    let at = |cuts: &[Cut], id: u8, seq: u64| {
+        let terms = RevocationTerms {
+            workspace: workspace(),
+            subject: key(BOB).public(),
+            cuts: [(ReplicaId([BOB; 16]), cuts.iter().copied().collect())].into(),
+            because: Phi::new("stolen".to_owned()),
+            issued: at(DAY_MS),
+        };
+        let revocation = Revocation::issue(&authority(), &terms).unwrap();
+        let mut m = membership([
+            alice(),
+            admit(ALICE, BOB, &[Role::Clinician], by(ALICE, 2)),
+            (MemberItem::Revocation(revocation), by(ALICE, 3)),
+        ]);
+        m.set_forks(Arc::new(forks.clone()));
+        let standing = m.role_of(&chain(BOB, BOB), seq, &CommitId([id; 32]));
+        standing.has(Role::Clinician)
+    };
+    // The place says it of the trunk, the links of the branches.
+    assert!(at(&[cut(14, 4)], 1, 1) && at(&[cut(14, 4)], 2, 2));
+    assert!(at(&[cut(14, 4)], 13, 3) && at(&[cut(14, 4)], 14, 4));
+    assert!(!at(&[cut(14, 4)], 23, 3) && !at(&[cut(14, 4)], 24, 4));
+    assert!(!at(&[cut(13, 3)], 14, 4));
+    // Both branches may count, each up to its own end.
+    let both = [cut(14, 4), cut(24, 4)];
+    assert!(at(&both, 14, 4) && at(&both, 24, 4) && !at(&both, 25, 5));
+    // A commit that carries its own author's revocation is known by the one before it.
+    assert!(at(&[cut(13, 4)], 14, 4) && !at(&[cut(13, 4)], 24, 4));
+    // Until the named commit is here the place decides.
+    assert!(at(&[cut(99, 4)], 24, 4) && !at(&[cut(99, 4)], 25, 5));
 }
