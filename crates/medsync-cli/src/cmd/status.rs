@@ -72,6 +72,7 @@ fn as_json(vault: &Vault, status: &Status) -> Json {
             "migration_failed",
             status.migration_failed.map_or(Json::Null, show::number),
         ),
+        ("not_understood", show::number(status.not_understood)),
         ("outbox", show::number(status.outbox)),
         (
             "pack",
@@ -142,6 +143,12 @@ fn print_origin(status: &Status) -> Done {
             show::time(last.at_ms),
             why(last.why),
             last.missing
+        ))?;
+    }
+    if status.not_understood > 0 {
+        show::line(format!(
+            "{} commits hold what only a newer medsync understands: kept and passed on; upgrade",
+            status.not_understood
         ))?;
     }
     if let Some(from) = status.migration_failed {

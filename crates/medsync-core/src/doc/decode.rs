@@ -65,9 +65,13 @@ fn operation(op: legacy::Op) -> Result<FlatOp, Fault> {
     if !pred.is_sorted_by(|a, b| a < b) {
         return Err(Fault::Preds);
     }
+    let fault = match value.is_of_newer() {
+        true => Fault::Newer,
+        false => Fault::Cell,
+    };
     Ok(FlatOp {
         key: key.as_str().into(),
-        cell: Cell::from_value(value).map_err(|_| Fault::Cell)?,
+        cell: Cell::from_value(value).map_err(|_| fault)?,
         pred,
     })
 }

@@ -72,6 +72,9 @@ pub enum Fault {
     /// A value that is not a cell in canonical form.
     #[error("a value is not a cell")]
     Cell,
+    /// A value whose kind only a newer engine knows.
+    #[error("a value is of a newer engine")]
+    Newer,
     /// Predecessors that repeat, or that cannot have come before.
     #[error("predecessors are malformed")]
     Preds,

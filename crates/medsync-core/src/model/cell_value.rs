@@ -30,6 +30,19 @@ impl fmt::Debug for CellValue {
     }
 }
 
+impl CellValue {
+    /// Whether this may be a cell of a newer engine: its tag is a letter that this one does not
+    /// know. Such a change is kept and waits; it is no fault.
+    pub fn is_of_newer(&self) -> bool {
+        match self {
+            Self::Str(_) => false,
+            Self::Bytes(bytes) => bytes
+                .first()
+                .is_some_and(|tag| tag.is_ascii_lowercase() && !b"emrvx".contains(tag)),
+        }
+    }
+}
+
 impl Cell {
     /// What Automerge holds for this cell. A review's operations are written ascending, once each.
     pub fn to_value(&self) -> CellValue {

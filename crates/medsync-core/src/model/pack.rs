@@ -302,19 +302,26 @@ impl PolicyPack {
     /// # Errors
     /// [`Error::Invalid`] names the line of a bad file, [`Error::TooNew`] a newer format.
     pub fn from_json(text: &[u8]) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Format {
+            format: u32,
+        }
+        // First, because a newer format has members that this engine does not know.
+        if let Ok(Format { format }) = serde_json::from_slice(text)
+            && format > PACK_FORMAT
+        {
+            return Err(Error::TooNew {
+                what: "the policy pack",
+                found: format,
+                known: PACK_FORMAT,
+            });
+        }
         let pack: Self = serde_json::from_slice(text).map_err(|e| {
             Error::invalid_at(
                 "not a policy pack; an unknown policy or member, or bad JSON",
                 format!("line {}, column {}", e.line(), e.column()),
             )
         })?;
-        if pack.format > PACK_FORMAT {
-            return Err(Error::TooNew {
-                what: "the policy pack",
-                found: pack.format,
-                known: PACK_FORMAT,
-            });
-        }
         pack.check()?;
         Ok(pack)
     }

@@ -4,14 +4,17 @@
 //! blocks entry; it is judged in the view. A contradiction quarantines its commit, with evidence,
 //! and the rest goes on.
 
+use crate::doc;
 use crate::doc::state::{Incoming, Readiness, RecordState};
 use crate::error::{Error, Result};
 use crate::ids::RecordId;
 use crate::ledger::batch::VerifiedRun;
-use crate::ledger::commit::Header;
-use crate::ledger::entry::Entry;
+use crate::ledger::commit::{Header, Intent};
+use crate::ledger::entry::{Entry, ItemKind};
 use crate::ledger::equivocation::Equivocation;
+use crate::ledger::membership::MemberItem;
 use crate::ledger::wire::{VerifiedBatch, WireLeaf};
+use crate::model::pack::PolicyPack;
 use crate::planted::{Bug, planted};
 use crate::vault::Vault;
 use crate::vault::branches::{self, Slot};
@@ -308,7 +311,7 @@ fn deliver(work: &mut Work, chain: u32, seq: u64) -> Result<Delivery> {
     }
     let changes = match changes(work, chain, &header, &row)? {
         Ok(changes) => changes,
-        Err(reason) => return Ok(Delivery::Fault(reason)),
+        Err(other) => return Ok(other),
     };
     let mut ids = Vec::with_capacity(changes.len());
     let mut written: BTreeMap<RecordId, (Option<String>, RecordState)> = BTreeMap::new();
@@ -400,40 +403,69 @@ fn advance(
 
 type Changes = Vec<(RecordId, Incoming)>;
 
-/// A commit's changes, each past the gate; the inner error names the structural fault.
+/// A commit's changes, each past the gate; the inner error says what becomes of it instead.
 fn changes(
-    work: &Work,
+    work: &mut Work,
     chain: u32,
     header: &Header,
     row: &CommitRow,
-) -> Result<std::result::Result<Changes, &'static str>> {
+) -> Result<std::result::Result<Changes, Delivery>> {
+    let fault = |reason| Ok(Err(Delivery::Fault(reason)));
     let fields = header.fields();
     let place = Place::new(&work.core, chain, header);
     let actor = fields.chain.actor();
+    let noted = rows::in_chain(kind::NEWER, chain, fields.seq);
+    let mut newer = matches!(fields.intent, Intent::Unknown(_));
     let mut changes = Vec::new();
     for leaf in &row.leaves {
         let LeafRow::Change { entry, change, .. } = leaf else {
+            newer |= is_of_newer(leaf);
             continue;
         };
         let entry = match Entry::parse(entry) {
             Ok(Entry::Change(entry)) => entry,
             // Of a newer engine: kept, and not understood.
-            Ok(Entry::Unknown(_)) => continue,
-            _ => return Ok(Err("an entry is malformed")),
+            Ok(Entry::Unknown(_)) => {
+                newer = true;
+                continue;
+            }
+            _ => return fault("an entry is malformed"),
         };
         let Ok(incoming) = open_change(&entry, change, &place) else {
-            return Ok(Err("a change is malformed"));
+            if doc::decode(change) == Err(doc::Fault::Newer) {
+                work.txn.put(noted, Vec::new());
+                return Ok(Err(Delivery::Waits(Cause::Engine)));
+            }
+            return fault("a change is malformed");
         };
         if incoming.id != entry.change {
-            return Ok(Err("a change is not the one that was committed"));
+            return fault("a change is not the one that was committed");
         }
         if incoming.change.actor != actor && !planted(Bug::SkippedGate) {
-            return Ok(Err("a change's actor is not its author's"));
+            return fault("a change's actor is not its author's");
         }
         if incoming.change.hlc != fields.hlc {
-            return Ok(Err("a change's time is not its commit's"));
+            return fault("a change's time is not its commit's");
         }
         changes.push((entry.record, incoming));
     }
+    if newer {
+        work.txn.put(noted, Vec::new());
+    }
     Ok(Ok(changes))
+}
+
+/// Whether an item is of a kind, or a pack of a format, that only a newer engine understands.
+fn is_of_newer(leaf: &LeafRow) -> bool {
+    match leaf.entry() {
+        Ok(Some(Entry::Unknown(_))) => true,
+        Ok(Some(Entry::Item {
+            kind: ItemKind::PACK,
+            bytes,
+        })) => matches!(PolicyPack::from_json(&bytes), Err(Error::TooNew { .. })),
+        Ok(Some(Entry::Item { kind, bytes })) => {
+            matches!(MemberItem::parse(kind, &bytes), Ok(None))
+        }
+        _ => false,
+    }
 }

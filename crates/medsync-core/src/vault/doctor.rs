@@ -179,6 +179,8 @@ impl Vault {
                 Cause::Key(_) => keys += 1,
                 Cause::Leaf => leaves += 1,
                 Cause::Change(..) | Cause::Any => causes += 1,
+                // Told below, with what was shown in part.
+                Cause::Engine => {}
             }
         }
         let pending = [
@@ -206,6 +208,7 @@ impl Vault {
             noted(found, count, code, (Severity::Warning, what, means, remedy));
         }
         let status = self.status()?;
+        noted(found, status.not_understood, "newer", NEWER);
         noted(found, status.quarantine, "quarantine", QUARANTINE);
         noted(found, status.equivocations, "fork", FORK);
         let unsealed = status.unsealed.iter().map(|(_, _, commits)| commits).sum();
@@ -261,6 +264,12 @@ type Words = (Severity, &'static str, &'static str, &'static str);
 
 const EXCHANGE_MORE: &str = "exchange with the devices that wrote or passed them on";
 const EXCHANGE_KEYS: &str = "exchange with a device that has the patient's records";
+const NEWER: Words = (
+    Severity::Warning,
+    "commits hold what only a newer medsync understands",
+    "they are kept and passed on whole, and not shown or shown in part",
+    "upgrade medsync",
+);
 const QUARANTINE: Words = (
     Severity::Warning,
     "commits contradict themselves and are kept apart",

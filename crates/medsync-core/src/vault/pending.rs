@@ -18,6 +18,8 @@ pub(crate) enum Cause {
     Key(DataKeyId),
     /// An entry that was withheld, or came damaged.
     Leaf,
+    /// A newer engine: the format that comes with one has every commit delivered again.
+    Engine,
     /// Not known: tried again each time.
     Any,
 }
@@ -28,6 +30,7 @@ impl Cause {
             Self::Change(record, id) => [&b"c"[..], &id.0, record.as_str().as_bytes()].concat(),
             Self::Key(id) => [&[b'k'][..], &id.0].concat(),
             Self::Leaf => vec![b'l'],
+            Self::Engine => vec![b'n'],
             Self::Any => Vec::new(),
         }
     }
@@ -37,6 +40,7 @@ impl Cause {
             Some((b'c', rest)) => change(rest),
             Some((b'k', id)) => DataKeyId::from_slice(id).map(Self::Key).ok(),
             Some((b'l', [])) => Some(Self::Leaf),
+            Some((b'n', [])) => Some(Self::Engine),
             _ => None,
         };
         cause.unwrap_or(Self::Any)

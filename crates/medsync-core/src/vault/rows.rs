@@ -68,10 +68,12 @@ pub mod kind {
     pub const PATIENT_KEY: u8 = b'k';
     /// A certificate, revocation or pack in the ledger, by its place.
     pub const ITEM: u8 = b'm';
+    /// A commit that holds something only a newer engine understands.
+    pub const NEWER: u8 = b'n';
 }
 
 /// Kinds of rows that follow from the ledger.
-pub const DERIVED: [u8; 7] = [
+pub const DERIVED: [u8; 8] = [
     kind::STATE,
     kind::VIEW,
     kind::QUESTION,
@@ -79,6 +81,7 @@ pub const DERIVED: [u8; 7] = [
     kind::INDEX,
     kind::RULE,
     kind::ITEM,
+    kind::NEWER,
 ];
 
 /// `M` + name.

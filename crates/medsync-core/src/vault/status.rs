@@ -25,6 +25,8 @@ pub struct Status {
     pub commits: u64,
     /// Commits that wait for causes or data keys.
     pub pending: u64,
+    /// Commits that hold something which only a newer engine understands: kept and passed on.
+    pub not_understood: u64,
     /// Commits that contradict themselves.
     pub quarantine: u64,
     /// Places at which an author signed two different commits.
@@ -84,6 +86,7 @@ impl Vault {
             records: self.core.counts.records,
             commits: self.core.counts.commits,
             pending: count(kind::PENDING)?,
+            not_understood: count(kind::NEWER)?,
             quarantine: count(kind::QUARANTINE)?,
             equivocations: count(kind::EVIDENCE)?,
             outbox: crate::vault::marks::outbox(&rows, &self.core)?,

@@ -3,6 +3,7 @@
 mod carrier;
 mod forks;
 mod member;
+mod newer;
 mod own;
 
 use medsync_core::crypto::envelope;

@@ -267,7 +267,7 @@ fn items_of_many_names_do_not_make_a_giant_of_a_record() {
 
 impl Mallory {
     /// A commit of entries as bytes, each with a change's bytes, all sealed.
-    fn sealed(
+    pub(super) fn sealed(
         &mut self,
         hlc: medsync_core::time::Timestamp,
         entries: &[(Vec<u8>, Vec<u8>)],
