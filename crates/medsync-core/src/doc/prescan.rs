@@ -101,6 +101,11 @@ impl Header {
         if seq == 0 || start_op < seq {
             return Err(Fault::Counter);
         }
+        // What builds on nothing is a record's first change and its author's first of it.
+        // Automerge knows an actor by its first change only, and panics on a later one without it.
+        if deps == 0 && (seq, start_op) != (1, 1) {
+            return Err(Fault::Counter);
+        }
         if input.unsigned()? != 0 {
             return Err(Fault::Extra);
         }
