@@ -5,6 +5,8 @@
 mod cuts;
 mod fuzz;
 mod golden;
+mod hostile;
+mod reader;
 mod sim;
 mod steps;
 mod tidy;
@@ -54,6 +56,12 @@ enum Chore {
         #[arg(long, value_name = "SEED[:STEPS]", conflicts_with_all = ["seeds", "seed", "from"])]
         replay: Option<String>,
     },
+    /// Memory and processor time that parts of 1 MiB cost which attackers would hand over.
+    Hostile {
+        /// Only attacks whose name contains this.
+        #[arg(long)]
+        only: Option<String>,
+    },
     /// Runs docs/walkthrough.md as a reader would: every sh block, in order, in one shell.
     Walkthrough,
     /// Runs the fuzz targets of fuzz/ for a while each; needs nightly and cargo-fuzz.
@@ -85,6 +93,7 @@ fn main() -> ExitCode {
             (None, Some(seed)) => sim::replay(&root, &seed.to_string()),
             (None, None) => sim::run(&root, seeds, from),
         },
+        Chore::Hostile { only } => hostile::run(&root, only.as_deref()),
         Chore::Walkthrough => walkthrough::run(&root),
         Chore::Fuzz { minutes, target } => fuzz::run(&root, minutes, target.as_deref()),
     };

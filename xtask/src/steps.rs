@@ -1,6 +1,6 @@
 //! The steps of `cargo xtask test`, each under a heading and with the time it took.
 
-use crate::{sim, tidy, walkthrough};
+use crate::{reader, sim, tidy, walkthrough};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -14,7 +14,7 @@ enum Outcome {
     Skipped(String),
 }
 
-const STEPS: [(&str, Step); 9] = [
+const STEPS: [(&str, Step); 10] = [
     ("format", |root| {
         cargo(root, &["fmt", "--all", "--check"], &[])
     }),
@@ -43,6 +43,9 @@ const STEPS: [(&str, Step); 9] = [
     }),
     ("tidy", |root| tidy::run(root).map(|()| Outcome::Passed)),
     ("deny", deny),
+    ("second reader", |root| {
+        Ok(reader::run(root)?.map_or_else(Outcome::Skipped, |()| Outcome::Passed))
+    }),
     ("walkthrough", |root| {
         if root.join(walkthrough::PAGE).is_file() {
             walkthrough::run(root).map(|()| Outcome::Passed)

@@ -1,5 +1,6 @@
 //! What rustc and clippy do not check: the order of imports, lengths, words, forgotten files.
 
+mod claims;
 mod golden;
 mod imports;
 mod source;
@@ -29,6 +30,7 @@ pub(crate) fn run(root: &Path) -> Result<(), String> {
     collect(root, root, &mut sources)?;
     let mut faults = judge(&sources);
     golden::check(root, &sources, &mut faults);
+    claims::check(root, &sources, &mut faults);
     for fault in &faults {
         println!("{fault}");
     }

@@ -5,8 +5,10 @@
 //! same changes as an Automerge document, to prove that nothing else came of them.
 
 pub mod causality;
+pub(crate) mod closures;
 mod decode;
 mod encode;
+pub(crate) mod merging;
 pub mod oracle;
 mod prescan;
 pub mod row;
@@ -16,6 +18,8 @@ pub mod strands;
 
 #[cfg(test)]
 mod gate_tests;
+#[cfg(test)]
+mod merging_tests;
 #[cfg(test)]
 mod oracle_tests;
 

@@ -4,7 +4,7 @@ use crate::doc::{Fault, FlatChange, FlatOp, contained, decode};
 use crate::ids::{ActorId, ChangeId};
 use crate::model::cell::OpId;
 use automerge::{Automerge, Change, ObjId, ROOT, ReadDoc};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Most operations of a record.
 pub const MAX_RECORD_OPS: usize = 2_000_000;
@@ -38,9 +38,21 @@ pub fn open<'a>(changes: impl IntoIterator<Item = &'a [u8]>) -> Result<Opened, F
             return Err(Fault::Limit("operations"));
         }
     }
+    check_seqs(&flat)?;
     check_preds(&flat)?;
     let max_op = flat.iter().map(FlatChange::end_op).max().unwrap_or(0);
     contained(|| read(all, max_op))?
+}
+
+/// Automerge takes an actor's first change to know the actor by, and panics on others without it.
+fn check_seqs(changes: &[FlatChange]) -> Result<(), Fault> {
+    let there: HashSet<(ActorId, u64)> = changes.iter().map(|c| (c.actor, c.seq)).collect();
+    let follows = |c: &FlatChange| c.seq == 1 || there.contains(&(c.actor, c.seq - 1));
+    if changes.iter().all(follows) {
+        Ok(())
+    } else {
+        Err(Fault::Incomplete)
+    }
 }
 
 /// Automerge believes predecessors, and panics on one of an actor that it has not met.

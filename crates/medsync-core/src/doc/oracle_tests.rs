@@ -222,13 +222,23 @@ fn a_record_that_is_not_whole_or_contradicts_itself_is_a_fault() {
     let twice = [1, 2].map(|time| encode(&Reference::default().edit(actor(0), &keys, time)).0);
     assert_eq!(open(twice.iter().map(|b| &**b)), Err(Fault::Engine));
     // A predecessor of an actor that wrote nothing: Automerge alone would panic.
-    let mut astray = Reference::default().edit(actor(0), &keys, 1);
-    astray.start_op = 9;
+    let mut first = Reference::default();
+    let root = first.edit(actor(0), &keys, 1);
+    let (root_bytes, root_id) = encode(&root);
+    first.apply(&root, root_id);
+    let mut astray = first.edit(actor(0), &keys, 2);
     astray.ops[0].pred = vec![OpId {
-        ctr: 3,
+        ctr: 1,
         actor: actor(1),
     }];
-    assert_eq!(open([&encode(&astray).0[..]]), Err(Fault::Incomplete));
+    let astray = encode(&astray).0;
+    assert_eq!(open([&root_bytes[..], &astray]), Err(Fault::Incomplete));
+    // A second change of an actor whose first is not there: likewise.
+    let mut second = first.edit(actor(1), &keys, 2);
+    second.seq = 2;
+    let second = encode(&second).0;
+    assert!(decode(&second).is_ok());
+    assert_eq!(open([&root_bytes[..], &second]), Err(Fault::Incomplete));
     let empty = open(std::iter::empty::<&[u8]>());
     assert_eq!(empty, Ok(Reference::default().opened()));
 }

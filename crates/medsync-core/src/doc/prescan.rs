@@ -6,6 +6,7 @@
 
 use crate::doc::Fault;
 use crate::ids::ChangeId;
+use crate::model::bitset::BitSet;
 use crate::model::cell::is_key;
 use sha2::{Digest, Sha256};
 
@@ -99,6 +100,11 @@ impl Header {
         input.signed()?;
         // Each earlier change of this actor had an operation, and this one builds on them.
         if seq == 0 || start_op < seq {
+            return Err(Fault::Counter);
+        }
+        // What builds on nothing is a record's first change and its author's first of it.
+        // Automerge knows an actor by its first change only, and panics on a later one without it.
+        if deps == 0 && (seq, start_op) != (1, 1) {
             return Err(Fault::Counter);
         }
         if input.unsigned()? != 0 {
@@ -240,6 +246,7 @@ impl<'a> Columns<'a> {
     /// Bounded lists of operations that came before this change.
     fn check_preds(&self, ops: u64, head: &Header) -> Result<(), Fault> {
         let mut all = 0_u64;
+        let mut counts = Vec::new();
         let lists = runs(
             self.pred_count,
             (ops, Fault::Counts),
@@ -250,6 +257,7 @@ impl<'a> Columns<'a> {
                 }
                 // No overflow: at most 200 times 50,000 is added, at most 50,000 times.
                 all += count * times;
+                counts.push((count, times));
                 Ok(())
             },
         )?;
@@ -257,18 +265,7 @@ impl<'a> Columns<'a> {
         if all > MAX_ALL_PREDS {
             return Err(Fault::Limit("predecessors"));
         }
-        let actors = runs(
-            self.pred_actor,
-            (all, Fault::Counts),
-            Reader::unsigned,
-            |actor, _| {
-                if actor > head.others {
-                    return Err(Fault::Preds);
-                }
-                Ok(())
-            },
-        )?;
-        same(actors, all)?;
+        self.check_pred_actors(all, &counts, head)?;
         let mut at = 0_i64;
         let counters = runs(
             self.pred_ctr,
@@ -289,6 +286,45 @@ impl<'a> Columns<'a> {
             },
         )?;
         same(counters, all)
+    }
+
+    /// An actor's later operation replaces its earlier one, so of those that stand side by side no
+    /// two are of one actor. That also keeps a short column from standing for many.
+    fn check_pred_actors(
+        &self,
+        all: u64,
+        counts: &[(u64, u64)],
+        head: &Header,
+    ) -> Result<(), Fault> {
+        let each = |(count, times): &(u64, u64)| {
+            let count = *count;
+            (0..*times).map(move |_| count)
+        };
+        let mut lists = counts.iter().flat_map(each).filter(|count| *count > 0);
+        let (mut left, mut named) = (0, BitSet::default());
+        let actors = runs(
+            self.pred_actor,
+            (all, Fault::Counts),
+            Reader::unsigned,
+            |actor, times| {
+                if actor > head.others {
+                    return Err(Fault::Preds);
+                }
+                let actor = usize::try_from(actor).map_err(|_| Fault::Preds)?;
+                for _ in 0..times {
+                    if left == 0 {
+                        (left, named) = (lists.next().ok_or(Fault::Counts)?, BitSet::default());
+                    }
+                    if named.has(actor) {
+                        return Err(Fault::Preds);
+                    }
+                    named.insert(actor);
+                    left -= 1;
+                }
+                Ok(())
+            },
+        )?;
+        same(actors, all)
     }
 }
 

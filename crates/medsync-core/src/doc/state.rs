@@ -135,20 +135,26 @@ pub enum Readiness {
 impl RecordState {
     /// The version: changes that no other builds on, ascending.
     pub fn heads(&self) -> Vec<ChangeId> {
+        let covered = self.covered();
+        let mut heads: Vec<ChangeId> = self.heads_of(&covered).collect();
+        heads.sort_unstable();
+        heads
+    }
+
+    /// Whether each change is built upon.
+    fn covered(&self) -> Vec<bool> {
         let mut covered = vec![false; self.changes.len()];
         for dep in self.changes.iter().flat_map(|change| &change.deps) {
             if let Some(covered) = covered.get_mut(*dep) {
                 *covered = true;
             }
         }
-        let left = self
-            .changes
-            .iter()
-            .zip(&covered)
-            .filter(|(_, covered)| !**covered);
-        let mut heads: Vec<ChangeId> = left.map(|(change, _)| change.id).collect();
-        heads.sort_unstable();
-        heads
+        covered
+    }
+
+    fn heads_of<'a>(&'a self, covered: &'a [bool]) -> impl Iterator<Item = ChangeId> + 'a {
+        let all = self.changes.iter().zip(covered);
+        all.filter(|(_, covered)| !**covered).map(|(c, _)| c.id)
     }
 
     /// The index of a change.
@@ -189,7 +195,9 @@ impl RecordState {
 
     /// Whether the version names every head, so that its author had seen everything.
     pub fn is_current(&self, version: &[ChangeId]) -> bool {
-        self.heads().iter().all(|head| version.contains(head))
+        // Whoever names fewer than there are is soon found out: nothing is sorted for it.
+        let covered = self.covered();
+        self.heads_of(&covered).all(|head| version.contains(&head))
     }
 
     /// Whether all changes of a version are here.
@@ -316,7 +324,7 @@ impl RecordState {
         true
     }
 
-    fn actor_index(&mut self, actor: ActorId, chain: u32) -> usize {
+    pub(super) fn actor_index(&mut self, actor: ActorId, chain: u32) -> usize {
         self.actors
             .iter()
             .position(|a| (a.actor, a.chain) == (actor, chain))
@@ -412,7 +420,7 @@ fn visible(
 }
 
 impl Incoming {
-    fn operation(&self, op: usize, change: usize) -> Operation {
+    pub(super) fn operation(&self, op: usize, change: usize) -> Operation {
         Operation {
             id: self.change.op_id(op),
             change,
@@ -422,7 +430,11 @@ impl Incoming {
         }
     }
 
-    fn info(&self, actor: usize, position: impl Fn(&ChangeId) -> Option<usize>) -> ChangeInfo {
+    pub(super) fn info(
+        &self,
+        actor: usize,
+        position: impl Fn(&ChangeId) -> Option<usize>,
+    ) -> ChangeInfo {
         let places = |ids: &[ChangeId]| -> Vec<usize> {
             let mut places: Vec<usize> = ids.iter().filter_map(&position).collect();
             places.sort_unstable();

@@ -1,5 +1,6 @@
 //! The pure model: values, packs, policies and what they make of operations. No I/O.
 
+pub(crate) mod bitset;
 pub mod cell;
 pub mod cell_value;
 pub mod field;
@@ -11,3 +12,4 @@ pub mod pack;
 pub mod policy;
 pub mod rule;
 pub mod shape;
+pub(crate) mod timeline;

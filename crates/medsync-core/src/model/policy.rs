@@ -12,6 +12,7 @@ use crate::model::cell::{Atom, Cell, OpId};
 use crate::model::interim;
 use crate::model::json::Json;
 use crate::model::pack::{Interim, Lattice, PolicyRow, Reopen};
+use crate::model::timeline::{Timeline, View};
 use crate::planted::{Bug, planted};
 use crate::time::Timestamp;
 
@@ -100,11 +101,13 @@ pub struct Outcome {
 
 /// Decides one key from all its operations, in an order in which causes come first.
 pub fn decide(policy: &PolicyRow, operations: &[Operation], causality: &dyn Causality) -> Outcome {
-    let history = History::new(policy, operations, causality);
-    let all = vec![true; operations.len()];
-    settle(policy, history.candidates(&all), &|| {
-        history.last_agreed(&all)
-    })
+    let mut timeline = Timeline::default();
+    for operation in operations {
+        let later = operation.change;
+        let saw = |earlier| causality.saw(later, earlier);
+        timeline.push(policy, operation.clone(), &View::Of(&saw));
+    }
+    timeline.outcome(policy, causality)
 }
 
 /// Adds one operation whose author had seen every other operation of the key. The result equals
@@ -112,12 +115,12 @@ pub fn decide(policy: &PolicyRow, operations: &[Operation], causality: &dyn Caus
 /// the interim has to be found in the key's history.
 pub fn extend(policy: &PolicyRow, before: &Outcome, new: Operation) -> Option<Outcome> {
     let contested = matches!(before.accord, Accord::Contested(_));
-    let mut y = Side::new(policy, &new, 0);
-    let sides = before.candidates.iter().map(|x| Side::new(policy, x, 0));
+    let mut y = Side::alone(policy, &new);
+    let sides = before.candidates.iter().map(|x| Side::alone(policy, x));
     let mut left: Vec<Side<'_>> = sides.collect();
     let open = before.accord.is_open() && !left.is_empty();
     if !open && out_of_place(&y, &left) {
-        y.confirmed = false;
+        y.traits = y.traits.unconfirmed();
     }
     left.retain(|x| !entitled(policy, &y, x, contested));
     // A plain value on top of a contest leaves the common past as it was, and so the interim.
@@ -132,12 +135,9 @@ pub fn extend(policy: &PolicyRow, before: &Outcome, new: Operation) -> Option<Ou
     (!missing.get()).then_some(outcome)
 }
 
-/// An operation as one side of a question, with what its policy asks of it again and again.
-#[derive(Clone, Copy)]
-struct Side<'a> {
-    operation: &'a Operation,
-    /// Its index among the key's operations.
-    at: usize,
+/// What a policy asks of an operation again and again.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Traits {
     confirmed: bool,
     /// Whether a value stands after it.
     put: bool,
@@ -146,11 +146,9 @@ struct Side<'a> {
     terminal: bool,
 }
 
-impl<'a> Side<'a> {
-    fn new(policy: &PolicyRow, operation: &'a Operation, at: usize) -> Self {
+impl Traits {
+    pub(super) fn new(policy: &PolicyRow, operation: &Operation) -> Self {
         let mut this = Self {
-            operation,
-            at,
             confirmed: operation.confirmed(),
             put: matches!(operation.cell.standing(), Cell::Put { .. }),
             place: None,
@@ -165,8 +163,51 @@ impl<'a> Side<'a> {
         this
     }
 
+    /// Those of an operation that took more than its author may.
+    pub(super) const fn unconfirmed(self) -> Self {
+        Self {
+            confirmed: false,
+            ..self
+        }
+    }
+}
+
+/// An operation as one side of a question.
+#[derive(Clone, Copy)]
+pub(super) struct Side<'a> {
+    operation: &'a Operation,
+    /// Its index among the key's operations.
+    at: usize,
+    traits: Traits,
+}
+
+impl<'a> Side<'a> {
+    pub(super) const fn new(operation: &'a Operation, at: usize, traits: Traits) -> Self {
+        Self {
+            operation,
+            at,
+            traits,
+        }
+    }
+
+    fn alone(policy: &PolicyRow, operation: &'a Operation) -> Self {
+        Self::new(operation, 0, Traits::new(policy, operation))
+    }
+
+    pub(super) const fn at(&self) -> usize {
+        self.at
+    }
+
+    pub(super) const fn change(&self) -> usize {
+        self.operation.change
+    }
+
+    pub(super) const fn confirmed(&self) -> bool {
+        self.traits.confirmed
+    }
+
     fn rank(&self) -> Option<usize> {
-        self.place.map(|(rank, _)| rank)
+        self.traits.place.map(|(rank, _)| rank)
     }
 
     const fn cell(&self) -> &'a Cell {
@@ -176,7 +217,7 @@ impl<'a> Side<'a> {
     /// The operation as a candidate: without authority if it had none in its place.
     fn candidate(&self) -> Operation {
         let mut candidate = self.operation.clone();
-        if !self.confirmed && candidate.confirmed() {
+        if !self.confirmed() && candidate.confirmed() {
             candidate.standing = Standing::default();
         }
         candidate
@@ -188,8 +229,8 @@ impl<'a> Side<'a> {
 }
 
 /// Whether `y`, whose author saw `x`, covers it.
-fn entitled(policy: &PolicyRow, y: &Side<'_>, x: &Side<'_>, contested: bool) -> bool {
-    if !y.confirmed {
+pub(super) fn entitled(policy: &PolicyRow, y: &Side<'_>, x: &Side<'_>, contested: bool) -> bool {
+    if !y.confirmed() {
         return false;
     }
     let reviewed = match y.cell() {
@@ -198,7 +239,7 @@ fn entitled(policy: &PolicyRow, y: &Side<'_>, x: &Side<'_>, contested: bool) -> 
         _ => false,
     };
     // What is in question, for a disagreement or for want of authority, only a review settles.
-    if !reviewed && decides(policy) && (contested || !x.confirmed) {
+    if !reviewed && decides(policy) && (contested || !x.confirmed()) {
         return false;
     }
     match policy {
@@ -209,14 +250,14 @@ fn entitled(policy: &PolicyRow, y: &Side<'_>, x: &Side<'_>, contested: bool) -> 
 
 /// Whether a review of what was not in question takes more than a reviewer may: whoever is no
 /// clinician may only say again what stood there, as where a stop stands beside a new dose.
-fn out_of_place(y: &Side<'_>, there: &[Side<'_>]) -> bool {
+pub(super) fn out_of_place(y: &Side<'_>, there: &[Side<'_>]) -> bool {
     matches!(y.cell(), Cell::Review(_))
         && !y.operation.standing.clinical
         && (there.is_empty() || !trusted(there).iter().all(|x| x.same_value(y)))
 }
 
 /// Whether candidates leave a question to people.
-fn in_question(policy: &PolicyRow, there: &[Side<'_>]) -> bool {
+pub(super) fn in_question(policy: &PolicyRow, there: &[Side<'_>]) -> bool {
     if there.is_empty() {
         return false;
     }
@@ -229,115 +270,26 @@ fn in_question(policy: &PolicyRow, there: &[Side<'_>]) -> bool {
 /// Whether someone without authority says otherwise than what is shown.
 fn doubted(candidates: &[Side<'_>], shown: Option<&Cell>) -> bool {
     let differs = |c: &Side<'_>| shown.is_none_or(|shown| !c.cell().same_value(shown));
-    candidates.iter().any(|c| !c.confirmed && differs(c))
+    candidates.iter().any(|c| !c.confirmed() && differs(c))
 }
 
 /// Whether the policy leaves questions to people.
-const fn decides(policy: &PolicyRow) -> bool {
+pub(super) const fn decides(policy: &PolicyRow) -> bool {
     !matches!(policy, PolicyRow::Lww | PolicyRow::Counter { .. })
 }
 
 /// Whether a terminal status gives way.
 fn rises(lattice: &Lattice, y: &Side<'_>, x: &Side<'_>, reviewed: bool) -> bool {
     // Nobody's unauthorised status holds against anything.
-    if !x.confirmed || !x.terminal || lattice.reopen == Reopen::BySeen {
+    if !x.confirmed() || !x.traits.terminal || lattice.reopen == Reopen::BySeen {
         return true;
     }
     // A review may choose between terminals of one rank; it may not revive.
     y.rank() > x.rank() || (reviewed && y.rank().is_some() && y.rank() == x.rank())
 }
 
-/// The operations of a key with what covers each, worked out causes first.
-struct History<'a> {
-    policy: &'a PolicyRow,
-    sides: Vec<Side<'a>>,
-    causality: &'a dyn Causality,
-    covered_by: Vec<Vec<usize>>,
-}
-
-impl<'a> History<'a> {
-    fn new(
-        policy: &'a PolicyRow,
-        operations: &'a [Operation],
-        causality: &'a dyn Causality,
-    ) -> Self {
-        let side = |(at, operation)| Side::new(policy, operation, at);
-        let mut this = Self {
-            policy,
-            sides: operations.iter().enumerate().map(side).collect(),
-            causality,
-            covered_by: vec![Vec::new(); operations.len()],
-        };
-        for y in this.sides.clone() {
-            if !y.confirmed {
-                continue;
-            }
-            let there = this.candidates(&this.seen_by(&y));
-            if out_of_place(&y, &there) && !in_question(policy, &there) {
-                this.sides[y.at].confirmed = false;
-                continue;
-            }
-            let contested = decides(policy) && verdict(policy, &trusted(&there)).is_contested();
-            for x in there.iter().filter(|x| entitled(policy, &y, x, contested)) {
-                this.covered_by[x.at].push(y.at);
-            }
-        }
-        this
-    }
-
-    /// Of the operations before `y`, those that its author had in view.
-    fn seen_by(&self, y: &Side<'_>) -> Vec<bool> {
-        let later = y.operation.change;
-        let before = self.sides.iter().take(y.at);
-        before
-            .map(|x| self.causality.saw(later, x.operation.change))
-            .collect()
-    }
-
-    /// Of a causally closed set of operations, those that none of the set covers.
-    fn candidates(&self, set: &[bool]) -> Vec<Side<'a>> {
-        let within = |i: &usize| set.get(*i).is_some_and(|within| *within);
-        let sides = self.sides.iter().filter(|x| within(&x.at));
-        sides
-            .filter(|x| !self.covered_by[x.at].iter().any(within))
-            .copied()
-            .collect()
-    }
-
-    /// What was shown in the version that the authors of all trusted candidates had in view. Where
-    /// that was contested itself, what its sides had in common, and so on: a loop and no recursion,
-    /// because people who go on disagreeing set the depth.
-    fn last_agreed(&self, set: &[bool]) -> Option<Cell> {
-        let mut set = set.to_vec();
-        loop {
-            let sides = trusted(&self.candidates(&set));
-            let common = |x: &Side<'_>| {
-                let earlier = x.operation.change;
-                let saw = |s: &Side<'_>| self.causality.saw(s.operation.change, earlier);
-                set.get(x.at).is_some_and(|within| *within) && sides.iter().all(saw)
-            };
-            let common: Vec<bool> = self.sides.iter().map(common).collect();
-            let before = self.candidates(&common);
-            // What nobody with authority wrote was never agreed among those who have it.
-            let doubtful = sides.iter().any(|s| s.confirmed) && !before.iter().any(|c| c.confirmed);
-            if before.is_empty() || doubtful || common == set {
-                return None;
-            }
-            let further = std::cell::Cell::new(false);
-            let outcome = settle(self.policy, before, &|| {
-                further.set(true);
-                None
-            });
-            if !further.get() {
-                return outcome.shown;
-            }
-            set = common;
-        }
-    }
-}
-
 /// What a policy makes of candidates.
-enum Verdict<'a> {
+pub(super) enum Verdict<'a> {
     /// They agree, or the policy settles them.
     Settled(Option<&'a Cell>),
     /// They do not; this is the policy's own choice until a person has decided.
@@ -355,13 +307,13 @@ impl<'a> Verdict<'a> {
         }
     }
 
-    const fn is_contested(&self) -> bool {
+    pub(super) const fn is_contested(&self) -> bool {
         !matches!(self, Self::Settled(_))
     }
 }
 
 /// Judges trusted candidates. Whether they are contested does not depend on their order.
-fn verdict<'a>(policy: &'a PolicyRow, trusted: &[Side<'a>]) -> Verdict<'a> {
+pub(super) fn verdict<'a>(policy: &'a PolicyRow, trusted: &[Side<'a>]) -> Verdict<'a> {
     match policy {
         PolicyRow::Lww | PolicyRow::Counter { .. } => Verdict::Settled(newest(trusted)),
         PolicyRow::Set {
@@ -377,7 +329,7 @@ fn verdict<'a>(policy: &'a PolicyRow, trusted: &[Side<'a>]) -> Verdict<'a> {
 }
 
 /// Settles candidates, or finds them contested and picks the interim.
-fn settle(
+pub(super) fn settle(
     policy: &PolicyRow,
     mut candidates: Vec<Side<'_>>,
     last_agreed: &dyn Fn() -> Option<Cell>,
@@ -411,9 +363,9 @@ fn settle(
 }
 
 /// The candidates that authority stands behind; where there are none, all.
-fn trusted<'a>(candidates: &[Side<'a>]) -> Vec<Side<'a>> {
-    let any = candidates.iter().any(|c| c.confirmed);
-    let trust = |c: &&Side<'a>| c.confirmed || !any;
+pub(super) fn trusted<'a>(candidates: &[Side<'a>]) -> Vec<Side<'a>> {
+    let any = candidates.iter().any(|c| c.confirmed());
+    let trust = |c: &&Side<'a>| c.confirmed() || !any;
     candidates.iter().filter(trust).copied().collect()
 }
 
@@ -449,7 +401,8 @@ fn newest<'a>(candidates: &[Side<'a>]) -> Option<&'a Cell> {
 
 /// An item of a set: edits beside retractions keep the item.
 fn item<'a>(candidates: &[Side<'a>], edits: bool, retractions: bool) -> Verdict<'a> {
-    let (put, removed): (Vec<Side<'a>>, Vec<Side<'a>>) = candidates.iter().partition(|c| c.put);
+    let (put, removed): (Vec<Side<'a>>, Vec<Side<'a>>) =
+        candidates.iter().partition(|c| c.traits.put);
     if put.is_empty() {
         return Verdict::Settled(newest(&removed));
     }
@@ -460,7 +413,7 @@ fn item<'a>(candidates: &[Side<'a>], edits: bool, retractions: bool) -> Verdict<
 
 /// The greatest status; different codes of the top rank are contested and the safest is shown.
 fn status<'a>(candidates: &[Side<'a>]) -> Verdict<'a> {
-    if let Some(removed) = candidates.iter().find(|c| !c.put)
+    if let Some(removed) = candidates.iter().find(|c| !c.traits.put)
         && planted(Bug::DeleteWins)
     {
         return Verdict::Settled(Some(removed.cell()));
@@ -478,10 +431,12 @@ fn status<'a>(candidates: &[Side<'a>]) -> Verdict<'a> {
         .copied()
         .collect();
     // A value that is no code of the pack's may mean anything. Absence stands below every code.
-    let unknown = candidates.iter().any(|c| c.put && c.place.is_none());
+    let unknown = candidates
+        .iter()
+        .any(|c| c.traits.put && c.traits.place.is_none());
     let shown = highest
         .iter()
-        .max_by_key(|c| (c.place, c.operation.hlc, c.operation.id))
+        .max_by_key(|c| (c.traits.place, c.operation.hlc, c.operation.id))
         .map(Side::cell);
     Verdict::new(shown, agreed(&highest).is_none() || unknown)
 }

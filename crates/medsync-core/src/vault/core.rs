@@ -19,6 +19,7 @@ use crate::store::{ReadTxn, Staged, WriteTxn};
 use crate::time::{Clock, Timestamp};
 use crate::vault::commit_row::CommitRow;
 use crate::vault::epoch::Epoch;
+use crate::vault::live::{self, Lives};
 use crate::vault::rows::{self, Each, Rows, kind};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
@@ -228,6 +229,8 @@ pub(crate) struct Work {
     pub(crate) env: SharedEnv,
     /// Changes that became visible: others may wait for them.
     pub(crate) visible: Vec<(RecordId, ChangeId)>,
+    /// Records whose rows are to be written.
+    pub(crate) lives: Lives,
     /// Visible commits whose items are to take effect.
     pub(crate) items: Vec<(u32, u64)>,
     keys: HashMap<Option<RecordId>, DataKey>,
@@ -243,6 +246,7 @@ impl Work {
             core,
             env,
             visible: Vec::new(),
+            lives: Lives::default(),
             items: Vec::new(),
             keys: HashMap::new(),
             changed_chains: BTreeMap::new(),
@@ -275,6 +279,7 @@ impl Work {
 
     /// Hands all of it in, and returns what is true once it is settled.
     pub(crate) fn stage(mut self) -> Result<(Core, Staged)> {
+        live::flush(&mut self)?;
         for no in std::mem::take(&mut self.changed_chains).into_keys() {
             let chain = *self.core.chain(no)?;
             self.txn

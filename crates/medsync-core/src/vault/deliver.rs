@@ -5,7 +5,7 @@
 //! and the rest goes on.
 
 use crate::doc;
-use crate::doc::state::{Incoming, Readiness, RecordState};
+use crate::doc::state::Incoming;
 use crate::error::{Error, Result};
 use crate::ids::RecordId;
 use crate::ledger::batch::VerifiedRun;
@@ -19,17 +19,17 @@ use crate::planted::{Bug, planted};
 use crate::vault::Vault;
 use crate::vault::branches::{self, Slot};
 use crate::vault::commit_row::{CommitRow, LeafRow};
-use crate::vault::core::{Work, load_commit, load_record};
+use crate::vault::core::{Work, load_commit};
 use crate::vault::incarnation::{self, Why};
 use crate::vault::leaves::{self, Opened};
+use crate::vault::live::{self, Judged};
 use crate::vault::open::take_items;
 use crate::vault::pending::{Cause, retry};
 use crate::vault::rejudge;
 use crate::vault::rows::{self, Rows, kind};
 use crate::vault::seal::{batch_row, put_batch};
-use crate::vault::write::{Place, history, open_change, write_record};
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use crate::vault::write::{Place, open_change};
+use std::collections::BTreeSet;
 
 /// What came of received batches.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
@@ -313,25 +313,27 @@ fn deliver(work: &mut Work, chain: u32, seq: u64) -> Result<Delivery> {
         Ok(changes) => changes,
         Err(other) => return Ok(other),
     };
-    let mut ids = Vec::with_capacity(changes.len());
-    let mut written: BTreeMap<RecordId, (Option<String>, RecordState)> = BTreeMap::new();
+    let mut records = BTreeSet::new();
+    let mut ready = Vec::with_capacity(changes.len());
     for (record, incoming) in changes {
-        if written.contains_key(&record) {
+        if !records.insert(record.clone()) {
             return Ok(Delivery::Fault("a commit changes one record twice"));
         }
-        ids.push((record.clone(), incoming.id));
-        let loaded = load_record(work, &record)?;
-        let (state, view) = loaded.map_or_else(Default::default, |(s, v)| (s, Some(v)));
-        match advance(work, &record, state, incoming)? {
-            Ok(state) => written.insert(record, (view, state)),
-            Err(Delivery::Waits(_)) if planted(Bug::HalfCommit) => continue,
-            Err(other) => return Ok(other),
-        };
+        match live::judge(work, &record, &incoming)? {
+            Judged::Ready(way) => ready.push((record, incoming, way)),
+            Judged::Waits(_) if planted(Bug::HalfCommit) => {}
+            Judged::Waits(missing) => {
+                return Ok(Delivery::Waits(Cause::Change(record, missing)));
+            }
+            Judged::Fault(reason) => return Ok(Delivery::Fault(reason)),
+        }
     }
-    for (record, (view, state)) in written {
-        let rules = Arc::clone(work.core.rules(&record));
-        write_record(work, &record, view.as_deref(), &state, &rules)?;
+    let mut ids = Vec::with_capacity(ready.len());
+    for (record, incoming, way) in ready {
+        live::take(work, &record, &incoming, way)?;
+        ids.push((record, incoming.id));
     }
+    live::held(work, row.travels())?;
     work.visible.extend(ids);
     if row.has_items() {
         work.items.push((chain, seq));
@@ -374,31 +376,6 @@ fn open_all(
         put_commit(work, chain, header.fields().seq, row);
     }
     Ok(cause)
-}
-
-/// A record's state after a change, or what becomes of the commit instead.
-fn advance(
-    work: &Work,
-    record: &RecordId,
-    mut state: RecordState,
-    incoming: Incoming,
-) -> Result<std::result::Result<RecordState, Delivery>> {
-    let rules = Arc::clone(work.core.rules(record));
-    match state.check(&incoming) {
-        Ok(Readiness::Ready) if state.apply(&incoming, &rules) => return Ok(Ok(state)),
-        // A change that stands in another commit too: which of them counts, all of them decide.
-        Ok(Readiness::Ready | Readiness::Duplicate) => {}
-        Ok(Readiness::Waits(missing)) => {
-            let cause = Cause::Change(record.clone(), missing);
-            return Ok(Err(Delivery::Waits(cause)));
-        }
-        Err(_) if planted(Bug::SkippedGate) => {}
-        Err(_) => return Ok(Err(Delivery::Fault("a change contradicts its causes"))),
-    }
-    let mut all = history(work, &work.core, record, &state)?;
-    all.push(incoming);
-    Ok(RecordState::replay(all, &rules)
-        .map_err(|_| Delivery::Fault("a change replaces what did not stand there")))
 }
 
 type Changes = Vec<(RecordId, Incoming)>;

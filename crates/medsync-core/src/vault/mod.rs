@@ -22,6 +22,7 @@ mod import;
 mod incarnation;
 pub mod index;
 mod leaves;
+mod live;
 mod lock;
 mod marks;
 mod migrate;

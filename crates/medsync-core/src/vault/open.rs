@@ -26,6 +26,7 @@ use crate::vault::core::{
 };
 use crate::vault::epoch::Epoch;
 use crate::vault::granted;
+use crate::vault::live;
 use crate::vault::lock::Held;
 use crate::vault::migrate;
 use crate::vault::people::{self, Seal};
@@ -403,6 +404,8 @@ impl OwnCommit {
 
 /// Indexes the items of commits that became visible and lets them take effect, all at once.
 pub(crate) fn take_items(work: &mut Work) -> Result<()> {
+    // What is judged again is read from rows.
+    live::flush(work)?;
     let mut found = Vec::new();
     let mut packs = false;
     for (chain, seq) in std::mem::take(&mut work.items) {

@@ -1,9 +1,8 @@
 //! Authors, certified or not, who write what no honest engine writes.
 
-use super::{Cell, CommitId, Mallory, Role, Scene, Tip, encode, entry, env, json, part, record};
+use super::{Cell, CommitId, Mallory, Role, Scene, Tip, encode, entry, json, part, record};
 use medsync_core::ledger::certificate::{Certificate, Subject, Terms};
 use medsync_core::ledger::entry::ItemKind;
-use medsync_core::ledger::wire::WireLeaf;
 use medsync_core::model::json::Json;
 use medsync_core::vault::Draft;
 
@@ -263,135 +262,6 @@ fn items_of_many_names_do_not_make_a_giant_of_a_record() {
     assert!(shown.len() < 4 << 20, "{} bytes", shown.len());
     scene.write("bomb", "note", "can be written");
     scene.assert_sound();
-}
-
-impl Mallory {
-    /// A commit of entries as bytes, each with a change's bytes, all sealed.
-    pub(super) fn sealed(
-        &mut self,
-        hlc: medsync_core::time::Timestamp,
-        entries: &[(Vec<u8>, Vec<u8>)],
-    ) -> (super::Commit, super::WireCommit) {
-        use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
-        let (chain, seq) = (self.chain(), self.tip.seq + 1);
-        let hash = |index: usize, bytes: &[u8]| {
-            entry::leaf(
-                &entry::salt(&self.data_key, &chain, seq, index as u32),
-                bytes,
-            )
-        };
-        let hashes: Vec<_> = entries
-            .iter()
-            .enumerate()
-            .map(|(i, e)| hash(i, &e.0))
-            .collect();
-        let bytes = self.header(hlc, &hashes);
-        let header = medsync_core::ledger::commit::Header::parse(&bytes).expect("a header");
-        let key = blake3::derive_key("medsync v1 sealed leaf", &self.data_key);
-        let cipher = chacha20poly1305::XChaCha20Poly1305::new((&key).into());
-        let leaves = entries
-            .iter()
-            .zip(&hashes)
-            .enumerate()
-            .map(|(i, ((entry, change), leaf))| {
-                let mut e = minicbor::Encoder::new(Vec::new());
-                e.array(2)
-                    .and_then(|e| e.bytes(entry))
-                    .and_then(|e| e.bytes(change))
-                    .expect("encodes");
-                let mut place = Vec::new();
-                place.extend(chain.author.0);
-                place.extend(chain.replica.0);
-                place.extend(seq.to_be_bytes());
-                place.extend((i as u32).to_be_bytes());
-                let plain = e.into_writer();
-                let nonce: [u8; 24] = env().bytes();
-                let payload = Payload {
-                    msg: &plain,
-                    aad: &place,
-                };
-                let body = cipher.encrypt(&nonce.into(), payload).expect("seals");
-                WireLeaf::Sealed {
-                    key: super::KEY,
-                    leaf: *leaf,
-                    nonce,
-                    body,
-                }
-            });
-        let wire = super::WireCommit {
-            header: bytes,
-            leaves: leaves.collect(),
-        };
-        self.tip = header.tip();
-        (
-            super::Commit {
-                header,
-                entries: Vec::new(),
-            },
-            wire,
-        )
-    }
-
-    /// The bytes of the next commit's header.
-    fn header(
-        &self,
-        hlc: medsync_core::time::Timestamp,
-        hashes: &[medsync_core::ledger::merkle::Hash],
-    ) -> Vec<u8> {
-        let chain = self.chain();
-        let mut e = minicbor::Encoder::new(Vec::new());
-        e.array(10).and_then(|e| e.u32(1)).expect("encodes");
-        e.bytes(&chain.author.0)
-            .and_then(|e| e.bytes(&chain.replica.0))
-            .expect("encodes");
-        e.u64(self.tip.seq + 1)
-            .and_then(|e| e.bytes(&self.tip.id.0))
-            .and_then(|e| e.i64(hlc.0))
-            .expect("encodes");
-        e.u8(0)
-            .and_then(|e| e.u8(0))
-            .and_then(|e| e.u32(hashes.len() as u32))
-            .expect("encodes");
-        e.bytes(&medsync_core::ledger::merkle::root(hashes))
-            .expect("encodes");
-        e.into_writer()
-    }
-
-    /// A commit whose item is no entry at all.
-    fn junk_item(&mut self) -> (super::Commit, super::WireCommit) {
-        let junk = vec![0x81, 0x00];
-        let hashes = [entry::leaf(&entry::NO_SALT, &junk)];
-        let (chain, seq) = (self.chain(), self.tip.seq + 1);
-        let mut e = minicbor::Encoder::new(Vec::new());
-        e.array(10).and_then(|e| e.u32(1)).expect("encodes");
-        e.bytes(&chain.author.0)
-            .and_then(|e| e.bytes(&chain.replica.0))
-            .expect("encodes");
-        e.u64(seq)
-            .and_then(|e| e.bytes(&self.tip.id.0))
-            .expect("encodes");
-        e.i64(self.tip.hlc.0).expect("encodes");
-        e.u8(0)
-            .and_then(|e| e.u8(0))
-            .and_then(|e| e.u32(1))
-            .expect("encodes");
-        e.bytes(&medsync_core::ledger::merkle::root(&hashes))
-            .expect("encodes");
-        let bytes = e.into_writer();
-        let header = medsync_core::ledger::commit::Header::parse(&bytes).expect("a header");
-        self.tip = header.tip();
-        let wire = super::WireCommit {
-            header: bytes,
-            leaves: vec![WireLeaf::Item(junk)],
-        };
-        (
-            super::Commit {
-                header,
-                entries: Vec::new(),
-            },
-            wire,
-        )
-    }
 }
 
 #[test]
