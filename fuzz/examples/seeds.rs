@@ -4,12 +4,16 @@
 #![forbid(unsafe_code)]
 
 use medsync_core::crypto::{Kdf, KeyFile, Suite, Words, seal_under_pin};
-use medsync_core::ids::{AuthorKey, ChangeId, CommitId, DataKeyId};
+use medsync_core::ids::{AuthorKey, ChangeId, CommitId, DataKeyId, DeviceKey, ReplicaId};
+use medsync_core::ledger::audit::{
+    Action, Actor, AuditEvent, Detail, Head, HeadTerms, LogId, Subject as About, root, salt,
+};
+use medsync_core::ledger::audit_proof::{AuditProof, ProofEntry, ProofLeaf, ProofLog};
 use medsync_core::ledger::batch::seal;
 use medsync_core::ledger::certificate::{Certificate, Role, Subject, Terms};
 use medsync_core::ledger::commit::{Commit, CommitBuilder, Intent, Tip};
 use medsync_core::ledger::enrol::Grant;
-use medsync_core::ledger::entry::{ChangeEntry, Entry, ImportMark, ItemKind};
+use medsync_core::ledger::entry::{ChangeEntry, Entry, ImportMark, ItemKind, leaf};
 use medsync_core::ledger::membership::{Carrier, MemberItem, Membership};
 use medsync_core::ledger::revocation::{Cut, Revocation, RevocationTerms};
 use medsync_core::ledger::wire::{SealedBatch, WireCommit, WireLeaf, seal_leaf};
@@ -32,6 +36,7 @@ fn main() -> std::io::Result<()> {
         ("header_entry", header_entry()),
         ("certificate", certificate()),
         ("enrol", enrol()),
+        ("audit", audit()),
         ("key_file", key_file()),
         ("pack", pack()),
         ("fhir", fhir()),
@@ -185,6 +190,51 @@ fn certificate() -> Seeds {
         ("device.claims", claims(&device)),
         ("revocation", revocation.bytes().to_vec()),
         ("revocation.claims", claims(&revocation)),
+    ]
+}
+
+fn audit() -> Seeds {
+    let device = key(31);
+    let log = LogId {
+        device: DeviceKey(device.public()),
+        replica: ReplicaId([2; 16]),
+    };
+    let detail = Detail::Text("search".to_owned(), "devi".to_owned()).to_bytes();
+    let salt = salt(&DATA_KEY, &log, 1, 0);
+    let event = AuditEvent {
+        seq: 1,
+        hlc: Timestamp::new(1_700_000_000_000, 0),
+        action: Action::SEARCH,
+        done: true,
+        actor: Actor::Person(chain().author),
+        subject: About::Details(root(&[leaf(&salt, &detail)])),
+    };
+    let bytes = event.to_bytes();
+    let terms = HeadTerms {
+        workspace: Some(workspace()),
+        log,
+        seq: 1,
+        hash: AuditEvent::chain(&log.start(), &bytes),
+        hlc: event.hlc,
+    };
+    let head = Head::sign(&device, terms).expect("its own log");
+    let entry = ProofEntry {
+        bytes: bytes.clone(),
+        leaves: vec![ProofLeaf::Shown(salt, detail.clone())],
+    };
+    let proof = AuditProof {
+        membership: Membership::new(authority().public()),
+        logs: vec![ProofLog {
+            id: log,
+            entries: vec![entry],
+            heads: vec![head.clone()],
+        }],
+    };
+    vec![
+        ("event", bytes),
+        ("detail", detail),
+        ("head", head.to_bytes()),
+        ("proof", proof.to_bytes()),
     ]
 }
 

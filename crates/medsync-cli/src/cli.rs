@@ -1,8 +1,10 @@
 //! The command line: what can be typed, and the help that teaches it.
 
+mod audit;
 mod keys;
 mod members;
 
+pub(crate) use audit::{Audit, AuditFormat};
 pub(crate) use keys::{AddKey, Keys, Rekey};
 pub(crate) use members::{Admin, Admit, Init, Join, Passphrase, Person, Recovery, Request, Revoke};
 
@@ -80,6 +82,9 @@ pub(crate) struct Global {
     /// Open the vault by a clinic's identity file instead of its passphrase (see keys add)
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) identity_file: Option<PathBuf>,
+    /// Read in an emergency without a PIN, and say why: it is told until somebody looked into it
+    #[arg(long, global = true, value_name = "REASON")]
+    pub(crate) break_glass: Option<String>,
     /// Print JSON, errors included
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -114,6 +119,8 @@ pub(crate) enum Command {
     Status,
     Verify(Verify),
     Doctor(Doctor),
+    #[command(subcommand)]
+    Audit(Audit),
     #[command(subcommand)]
     Passphrase(Passphrase),
     #[command(subcommand)]
@@ -187,6 +194,9 @@ pub(crate) struct Export {
     /// Kinds or single records; everything otherwise
     #[arg(value_name = "KIND|KIND/ID")]
     pub(crate) what: Vec<String>,
+    /// After each record, who changed it and why: one Provenance for each commit
+    #[arg(long)]
+    pub(crate) provenance: bool,
     /// One resource a line, or one Bundle
     #[arg(long, value_enum, default_value_t = Format::Ndjson)]
     pub(crate) format: Format,

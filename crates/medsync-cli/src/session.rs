@@ -43,8 +43,28 @@ pub(crate) fn folder(global: &Global) -> Done<&Path> {
     })
 }
 
-/// Opens the vault to look at it.
+/// Opens the vault to look at it; as the person who is named, so that the audit log can say who
+/// read.
 pub(crate) fn reader(global: &Global) -> Done<Vault> {
+    let mut vault = opened(global)?;
+    match &global.break_glass {
+        Some(because) => vault.break_glass(because)?,
+        None if global.author.is_some() => unlock_author(&mut vault, global)?,
+        // Nobody was asked for, so nothing is kept from them: the log says that nobody was there.
+        None if global.pin_file.is_some() => {
+            if let Err(failure) = unlock_author(&mut vault, global) {
+                warn(
+                    global,
+                    &format!("{}; the audit log names nobody", failure.error),
+                );
+            }
+        }
+        None => {}
+    }
+    Ok(vault)
+}
+
+fn opened(global: &Global) -> Done<Vault> {
     let dir = existing(global)?;
     let mut vault = open(global, dir)?;
     if let Some(words) = anchor(&mut vault)?.and_then(anchor_words) {
@@ -152,7 +172,8 @@ pub(crate) fn existing(global: &Global) -> Done<&Path> {
 
 /// Does something in the name of a person and seals what they wrote, so that it can travel.
 pub(crate) fn write<T>(global: &Global, job: impl FnOnce(&mut Vault) -> Done<T>) -> Done<T> {
-    let mut vault = reader(global)?;
+    only_reads(global)?;
+    let mut vault = opened(global)?;
     unlock_author(&mut vault, global)?;
     warn_unentitled(&vault, global)?;
     let done = job(&mut vault);
@@ -165,7 +186,8 @@ pub(crate) fn write<T>(global: &Global, job: impl FnOnce(&mut Vault) -> Done<T>)
 
 /// Opens the vault to carry what is in it; for a person only where one is named.
 pub(crate) fn carrier(global: &Global) -> Done<Vault> {
-    let mut vault = reader(global)?;
+    only_reads(global)?;
+    let mut vault = opened(global)?;
     if global.author.is_some() || global.pin_file.is_some() {
         unlock_author(&mut vault, global)?;
     }
@@ -174,7 +196,8 @@ pub(crate) fn carrier(global: &Global) -> Done<Vault> {
 
 /// Puts the key of the person who acts under another PIN.
 pub(crate) fn change_pin(global: &Global, new: impl FnOnce() -> Done<Zeroizing<String>>) -> Done {
-    let mut vault = reader(global)?;
+    only_reads(global)?;
+    let mut vault = opened(global)?;
     let author = author(&vault, global)?;
     let old = match vault.author() == Some(author) {
         true => None,
@@ -196,6 +219,17 @@ fn author(vault: &Vault, global: &Global) -> Done<AuthorKey> {
         Some(name) => vault.person_here(name)?,
         None => vault.owner(),
     })
+}
+
+/// Before the glass is broken for nothing.
+fn only_reads(global: &Global) -> Done {
+    match global.break_glass {
+        None => Ok(()),
+        Some(_) => Err(Failure::usage(
+            "an emergency only reads",
+            "leave --break-glass out, and name the person with --as",
+        )),
+    }
 }
 
 fn unlock_author(vault: &mut Vault, global: &Global) -> Done {
@@ -225,10 +259,7 @@ fn warn_unentitled(vault: &Vault, global: &Global) -> Done {
     {
         const WARNING: &str = "this person's key was revoked or never certified; what they write \
                                is kept and shows as unconfirmed";
-        show::note(match global.json {
-            true => show::object([("warning", Json::string(WARNING))]).text(),
-            false => format!("medsync: {WARNING}"),
-        });
+        warn(global, WARNING);
     }
     Ok(())
 }

@@ -2,8 +2,11 @@
 
 #![forbid(unsafe_code)]
 
+pub mod audit;
 pub mod generate;
 pub mod lint;
 pub mod pack;
+pub mod provenance;
 pub mod read;
+mod time;
 pub mod write;

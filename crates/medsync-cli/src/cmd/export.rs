@@ -8,7 +8,9 @@ use crate::session;
 use crate::show;
 use medsync_core::error::{Error, Result};
 use medsync_core::ids::RecordId;
-use medsync_core::vault::Vault;
+use medsync_core::model::json::Json;
+use medsync_core::vault::audit::Exporting;
+use medsync_fhir::provenance;
 use medsync_fhir::write;
 use std::collections::VecDeque;
 
@@ -26,13 +28,22 @@ pub(super) fn run(global: &Global, args: &Export) -> Done {
     if wanted.is_empty() {
         wanted.push_back(Wanted::Kind(String::new()));
     }
-    let vault = session::reader(global)?;
+    let mut vault = session::reader(global)?;
     // Before the first byte: an export that ends half-way must not look like one.
     for what in &wanted {
         if let Wanted::One(id) = what {
             vault.read(id)?.ok_or(Error::NotFound("record"))?;
         }
     }
+    let (mut kinds, mut records) = (Vec::new(), Vec::new());
+    for what in &wanted {
+        match what {
+            Wanted::Kind(kind) => kinds.push(kind.clone()),
+            Wanted::One(id) => records.push(id.clone()),
+        }
+    }
+    let kinds: Vec<&str> = kinds.iter().map(String::as_str).collect();
+    let vault = vault.export(&kinds, &records)?;
     let format = match args.format {
         Format::Ndjson => write::Format::Ndjson,
         Format::Bundle => write::Format::Bundle,
@@ -40,6 +51,7 @@ pub(super) fn run(global: &Global, args: &Export) -> Done {
     let bar = progress::spinner(global, "exporting");
     let pages = Pages {
         vault: &vault,
+        provenance: args.provenance,
         wanted,
         after: None,
         page: VecDeque::new(),
@@ -56,6 +68,12 @@ pub(super) fn run(global: &Global, args: &Export) -> Done {
     }
 }
 
+/// Who changed a record, as FHIR.
+fn changes(vault: &Exporting<'_>, id: &RecordId) -> Result<Vec<String>> {
+    let changes = provenance::provenance(id, &vault.history(id)?);
+    Ok(changes.iter().map(Json::text).collect())
+}
+
 enum Wanted {
     Kind(String),
     One(RecordId),
@@ -63,7 +81,9 @@ enum Wanted {
 
 /// The wanted records, a page at a time.
 struct Pages<'a> {
-    vault: &'a Vault,
+    vault: &'a Exporting<'a>,
+    /// Each record is followed by who changed it.
+    provenance: bool,
     wanted: VecDeque<Wanted>,
     after: Option<RecordId>,
     page: VecDeque<String>,
@@ -78,16 +98,22 @@ impl Pages<'_> {
                 Some(Wanted::One(id)) => {
                     let view = self.vault.read(id)?.ok_or(Error::NotFound("record"))?;
                     self.page.push_back(view.json.into_exposed());
+                    if self.provenance {
+                        self.page.extend(changes(self.vault, id)?);
+                    }
                     self.wanted.pop_front();
                 }
                 Some(Wanted::Kind(kind)) => {
                     let (mut last, page) = (None, &mut self.page);
-                    self.vault
-                        .for_each(kind, self.after.as_ref(), &mut |id, json| {
-                            page.push_back(json.to_owned());
-                            last = Some(id.clone());
-                            Ok(page.len() < PAGE)
-                        })?;
+                    let (vault, provenance) = (self.vault, self.provenance);
+                    vault.for_each(kind, self.after.as_ref(), &mut |id, json| {
+                        page.push_back(json.to_owned());
+                        if provenance {
+                            page.extend(changes(vault, id)?);
+                        }
+                        last = Some(id.clone());
+                        Ok(page.len() < PAGE)
+                    })?;
                     if last.is_none() {
                         self.wanted.pop_front();
                     }

@@ -1,6 +1,7 @@
 //! The commands, one verb each.
 
 mod admit;
+mod audit;
 mod demo;
 mod doctor;
 mod edit;
@@ -57,6 +58,7 @@ pub(crate) fn run(cli: &Cli) -> Done {
         Command::Status => status::run(global),
         Command::Doctor(args) => doctor::run(global, args),
         Command::Verify(args) => verify::run(global, args),
+        Command::Audit(args) => audit::run(global, args),
         Command::Passphrase(args) => keys::passphrase(global, args),
         Command::Recovery(args) => keys::recovery(global, args),
         Command::Keys(args) => slots::run(global, args),

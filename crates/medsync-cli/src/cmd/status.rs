@@ -4,6 +4,7 @@ use crate::cli::Global;
 use crate::exit::Done;
 use crate::session;
 use crate::show;
+use medsync_core::ids::hex;
 use medsync_core::model::json::Json;
 use medsync_core::vault::{Anchored, Status, Vault, Why};
 
@@ -36,6 +37,16 @@ fn forked(status: &Status) -> impl Iterator<Item = (String, String)> {
     })
 }
 
+fn emergencies(status: &Status) -> Json {
+    let all = status.emergencies.iter().map(|e| {
+        show::object([
+            ("emergency", Json::string(&format!("{}.{}", e.log, e.seq))),
+            ("time", Json::string(&show::time(e.time.ms()))),
+        ])
+    });
+    Json::Array(all.collect())
+}
+
 fn as_json(vault: &Vault, status: &Status) -> Json {
     let workspace = vault.workspace();
     let waiting = waiting(status).map(|(author, commits)| {
@@ -61,9 +72,14 @@ fn as_json(vault: &Vault, status: &Status) -> Json {
     });
     show::object([
         ("anchor", anchor(status)),
+        (
+            "authority",
+            show::maybe(vault.authority().ok().map(|key| hex(&key)).as_deref()),
+        ),
         ("certificates_ending", Json::Array(ends.collect())),
         ("commits", show::number(status.commits)),
         ("device", Json::string(&vault.device_key().to_string())),
+        ("emergencies", emergencies(status)),
         ("equivocations", show::number(status.equivocations)),
         ("forked", Json::Array(forked.collect())),
         ("incarnation", incarnation(status)),
@@ -200,6 +216,14 @@ fn print(vault: &Vault, status: &Status) -> Done {
             "the chain of {author} on {replica} forked: a copy of that device wrote under its name, \
              or somebody has the key; all of it is kept, and what differs is a question. Find the \
              copy, or revoke the key (medsync revoke)"
+        ))?;
+    }
+    for emergency in &status.emergencies {
+        let (log, entry) = (emergency.log, emergency.seq);
+        let at = show::local(emergency.time.ms());
+        show::line(format!(
+            "somebody read in an emergency on {at}: medsync audit list shows what, medsync audit \
+             acknowledge {log}.{entry} --because .. closes it"
         ))?;
     }
     for (author, commits) in waiting(status) {

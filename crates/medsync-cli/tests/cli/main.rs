@@ -1,6 +1,7 @@
 //! Drives the built command as people and scripts do.
 
 mod anchor;
+mod audit;
 mod bad_input;
 mod doctor;
 mod enrol;

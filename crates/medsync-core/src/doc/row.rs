@@ -238,6 +238,12 @@ impl RecordState {
     }
 }
 
+/// The patient that a record belongs to, from the first bytes of its row.
+pub(crate) fn patient_of(row: &[u8]) -> Option<RecordId> {
+    let ((_, patient), _): ((u8, Option<RecordId>), _) = postcard::take_from_bytes(row).ok()?;
+    patient
+}
+
 /// A key's state from its row; `cell` finds what the view holds.
 fn key_state(
     row: KeyRow,

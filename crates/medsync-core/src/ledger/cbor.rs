@@ -15,6 +15,15 @@ pub(crate) fn encode(write: impl FnOnce(&mut Encoder<Vec<u8>>) -> Encoded) -> Ve
     encoder.into_writer()
 }
 
+/// What comes next, where several things may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum What {
+    Null,
+    Number,
+    List,
+    Other,
+}
+
 /// Reads one thing of foreign bytes; `what` names it in errors.
 pub(crate) struct Reader<'b> {
     decoder: Decoder<'b>,
@@ -118,6 +127,19 @@ impl<'b> Reader<'b> {
             return Ok(None);
         }
         read(self).map(Some)
+    }
+
+    /// Whether nothing, a number or something else comes next.
+    pub(crate) fn what(&mut self) -> Result<What> {
+        Ok(match self.step(|d| d.datatype())? {
+            Type::Null => {
+                self.step(|d| d.null())?;
+                What::Null
+            }
+            Type::U8 | Type::U16 | Type::U32 | Type::U64 => What::Number,
+            Type::Array => What::List,
+            _ => What::Other,
+        })
     }
 
     /// Steps over one item, whatever it is.

@@ -280,6 +280,12 @@ impl Membership {
         self.devices.contains_key(key)
     }
 
+    /// Whether a device was ever admitted, revoked since or not.
+    pub fn was_certified(&self, key: &DeviceKey) -> bool {
+        let of = |c: &Certificate| matches!(c.terms().subject, Subject::Device { key: k, .. } if k == *key);
+        self.certificates.iter().any(of)
+    }
+
     /// The name of a person or device, by the newest certificate; revoked keys keep theirs.
     pub fn name_of(&self, key: &[u8; 32]) -> Option<&Phi<String>> {
         let mut newest = self.certificates.iter().rev();

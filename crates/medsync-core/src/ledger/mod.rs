@@ -1,6 +1,8 @@
 //! The ledger's rules: commits, batches, certificates. Pure: bytes in, bytes out.
 
 mod armor;
+pub mod audit;
+pub mod audit_proof;
 pub mod batch;
 pub(crate) mod cbor;
 pub mod certificate;

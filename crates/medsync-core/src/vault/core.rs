@@ -3,11 +3,12 @@
 
 use crate::crypto::key::Secret;
 use crate::doc::state::RecordState;
-use crate::env::SharedEnv;
+use crate::env::{Env, SharedEnv};
 use crate::error::{Error, Result};
 use crate::ids::{
     AuthorKey, ChainId, ChangeId, CommitId, DataKeyId, DeviceKey, RecordId, ReplicaId, WorkspaceId,
 };
+use crate::ledger::audit::LogId;
 use crate::ledger::certificate::Role;
 use crate::ledger::commit::Tip;
 use crate::ledger::forks::Forks;
@@ -17,6 +18,7 @@ use crate::model::policy::Standing;
 use crate::model::shape::ElementNamer;
 use crate::store::{ReadTxn, Staged, WriteTxn};
 use crate::time::{Clock, Timestamp};
+use crate::vault::audit::{Audit, Note};
 use crate::vault::commit_row::CommitRow;
 use crate::vault::epoch::Epoch;
 use crate::vault::live::{self, Lives};
@@ -36,6 +38,16 @@ pub(crate) struct Meta {
     pub(crate) device: DeviceKey,
     /// Whom the vault was opened for.
     pub(crate) owner: AuthorKey,
+}
+
+impl Meta {
+    pub(crate) fn log_place(&self) -> (LogId, Option<WorkspaceId>) {
+        let log = LogId {
+            device: self.device,
+            replica: self.replica,
+        };
+        (log, self.workspace.as_ref().map(|w| w.id))
+    }
 }
 
 /// The id of a commit that is still being made, or of which only the place is known.
@@ -103,9 +115,16 @@ pub(crate) struct Core {
     pub(crate) membership: Arc<Membership>,
     pub(crate) pack: Arc<ActivePack>,
     pub(crate) epoch: Epoch,
+    /// Shared, not cloned: what becomes durable in one work is so for all.
+    pub(crate) audit: Arc<Audit>,
 }
 
 impl Core {
+    /// Whose audit log this is, and in which workspace.
+    pub(crate) fn log_place(&self) -> (LogId, Option<WorkspaceId>) {
+        self.meta.log_place()
+    }
+
     /// The workspace, or the hint how to get one.
     pub(crate) fn workspace(&self) -> Result<&WorkspaceMeta> {
         self.meta.workspace.as_ref().ok_or(Error::Refused {
@@ -233,6 +252,10 @@ pub(crate) struct Work {
     pub(crate) lives: Lives,
     /// Visible commits whose items are to take effect.
     pub(crate) items: Vec<(u32, u64)>,
+    /// What the audit log is to tell of this.
+    pub(crate) notes: Vec<Note>,
+    /// Whether the device signs its audit log with it.
+    pub(crate) sign_audit: bool,
     keys: HashMap<Option<RecordId>, DataKey>,
     changed_chains: BTreeMap<u32, ()>,
     /// Records that were read to judge an edit, until the edit is written.
@@ -248,6 +271,8 @@ impl Work {
             visible: Vec::new(),
             lives: Lives::default(),
             items: Vec::new(),
+            notes: Vec::new(),
+            sign_audit: false,
             keys: HashMap::new(),
             changed_chains: BTreeMap::new(),
             loaded: HashMap::new(),
@@ -293,7 +318,15 @@ impl Work {
         );
         self.core.epoch.count += 1;
         self.core.epoch.put(&mut self.txn);
+        let audit = Arc::clone(&self.core.audit);
+        let place = Some(self.core.log_place());
+        let notes = std::mem::take(&mut self.notes);
+        let written = audit.write(&mut self.txn, &self.env, place, notes, self.sign_audit)?;
         let staged = self.txn.stage()?;
+        // Like the vault itself: should it not become durable, the store has stopped.
+        if let Some(written) = written {
+            written.keep();
+        }
         Ok((self.core, staged))
     }
 
@@ -323,40 +356,59 @@ impl Work {
         if let Some(key) = self.keys.get(&patient) {
             return Ok(key.clone());
         }
-        let prefix = rows::patient_key(patient.as_ref(), None);
-        let mut first = None;
-        self.scan(&prefix, &prefix, &mut |row, _| {
-            first = Some(DataKeyId::from_slice(
-                row.get(prefix.len()..).unwrap_or_default(),
-            )?);
-            Ok(false)
-        })?;
-        let key = match first {
-            Some(id) => load_data_key(self, &id)?
-                .ok_or(Error::integrity("a patient's data key is missing"))?,
-            None => {
-                let id = DataKeyId(self.env.bytes());
-                let key = Arc::new(Secret::random(&*self.env));
-                let key = DataKey {
-                    id,
-                    patient: patient.clone(),
-                    key,
-                };
-                self.put_data_key(&key);
-                key
-            }
+        let key = match existing_data_key(self, patient.as_ref())? {
+            Some(key) => key,
+            None => new_data_key(&mut self.txn, &*self.env, patient.as_ref()),
         };
         self.keys.insert(patient, key.clone());
         Ok(key)
     }
 
     pub(crate) fn put_data_key(&mut self, key: &DataKey) {
-        self.txn.put(rows::data_key(&key.id), key.to_row());
-        self.txn.put(
-            rows::patient_key(key.patient.as_ref(), Some(&key.id)),
-            Vec::new(),
-        );
+        put_data_key(&mut self.txn, key);
     }
+}
+
+/// The data key that new commits use for a patient, if there is one.
+pub(crate) fn existing_data_key(
+    rows: &dyn Rows,
+    patient: Option<&RecordId>,
+) -> Result<Option<DataKey>> {
+    let prefix = rows::patient_key(patient, None);
+    let mut first = None;
+    rows.scan(&prefix, &prefix, &mut |row, _| {
+        let id = row.get(prefix.len()..).unwrap_or_default();
+        first = Some(DataKeyId::from_slice(id)?);
+        Ok(false)
+    })?;
+    let Some(id) = first else {
+        return Ok(None);
+    };
+    let missing = Error::integrity("a patient's data key is missing");
+    load_data_key(rows, &id)?.ok_or(missing).map(Some)
+}
+
+/// Makes a data key.
+pub(crate) fn new_data_key(
+    txn: &mut WriteTxn,
+    env: &dyn Env,
+    patient: Option<&RecordId>,
+) -> DataKey {
+    let key = DataKey {
+        id: DataKeyId(env.bytes()),
+        patient: patient.cloned(),
+        key: Arc::new(Secret::random(env)),
+    };
+    put_data_key(txn, &key);
+    key
+}
+
+fn put_data_key(txn: &mut WriteTxn, key: &DataKey) {
+    txn.put(rows::data_key(&key.id), key.to_row());
+    txn.put(
+        rows::patient_key(key.patient.as_ref(), Some(&key.id)),
+        Vec::new(),
+    );
 }
 
 /// A row of a type with fixed shape.

@@ -26,6 +26,18 @@ use std::sync::Arc;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Version(pub Vec<ChangeId>);
 
+impl Version {
+    /// How the audit log names it: the first bytes of the hash of its heads.
+    pub(crate) fn mark(&self) -> [u8; 16] {
+        let mut hasher = blake3::Hasher::new_derive_key("medsync v1 version");
+        self.0.iter().for_each(|id| {
+            hasher.update(&id.0);
+        });
+        let hash = hasher.finalize();
+        hash.as_bytes().first_chunk().copied().unwrap_or_default()
+    }
+}
+
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ids: Vec<String> = self.0.iter().map(ToString::to_string).collect();

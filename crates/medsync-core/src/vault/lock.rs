@@ -7,13 +7,14 @@ use crate::store::{ReadTxn, Store, WriteTxn};
 use crate::vault::Vault;
 use crate::vault::anchor::Watch;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 const LOCKED: Error = Error::Locked("the vault");
 
 /// The store of a vault until it is locked, and when it was last used.
 pub(crate) struct Held {
-    store: Option<Store>,
+    store: Option<Arc<Store>>,
     env: SharedEnv,
     used_ms: AtomicI64,
     idle_ms: Option<i64>,
@@ -22,7 +23,7 @@ pub(crate) struct Held {
 impl Held {
     pub(crate) fn new(store: Store, env: SharedEnv) -> Self {
         Self {
-            store: Some(store),
+            store: Some(Arc::new(store)),
             used_ms: AtomicI64::new(env.now_ms()),
             env,
             idle_ms: None,
@@ -30,7 +31,12 @@ impl Held {
     }
 
     pub(crate) fn get(&self) -> Result<&Store> {
-        self.store.as_ref().ok_or(LOCKED)
+        self.store.as_deref().ok_or(LOCKED)
+    }
+
+    /// The store for what writes beside the vault.
+    pub(crate) fn shared(&self) -> Result<Arc<Store>> {
+        self.store.clone().ok_or(LOCKED)
     }
 
     pub(crate) fn read(&self) -> Result<ReadTxn> {
@@ -79,7 +85,7 @@ impl Vault {
     pub fn lock(&mut self) -> Result<()> {
         let sealed = match self.is_locked() {
             true => Ok(()),
-            false => self.leave(),
+            false => self.leave().and(self.end_audit()),
         };
         self.signer = None;
         self.watch.settle();
@@ -99,11 +105,14 @@ impl Vault {
         self.store.put_back(self.env.now_ms());
     }
 
-    /// Locks the vault if it was idle for long enough; else says when to call again.
+    /// Writes down what was read, and locks the vault if it was idle for long enough; else says when
+    /// to call again.
     ///
     /// # Errors
     /// As [`Vault::lock`].
     pub fn tick(&mut self) -> Result<Option<i64>> {
+        // What was read is written down in time, and stops nobody if it cannot be.
+        self.write_reads().ok();
         let Some(idle_ms) = self.store.idle_ms.filter(|_| !self.is_locked()) else {
             return Ok(None);
         };
@@ -119,10 +128,10 @@ impl Vault {
     }
 
     /// The store, for what replaces it.
-    pub(crate) fn into_parts(self) -> Result<(Store, SharedEnv, Watch)> {
-        let Self {
-            store, env, watch, ..
-        } = self;
-        Ok((store.store.ok_or(LOCKED)?, env, watch))
+    pub(crate) fn into_parts(mut self) -> Result<(Store, SharedEnv, Watch)> {
+        self.end_audit()?;
+        let store = self.store.store.take().and_then(Arc::into_inner);
+        let watch = std::mem::replace(&mut self.watch, Watch::none());
+        Ok((store.ok_or(LOCKED)?, Arc::clone(&self.env), watch))
     }
 }

@@ -5,6 +5,7 @@
 //! [`Vault::resolve`]; meet other vaults over a folder with [`Vault::exchange`].
 
 pub mod anchor;
+pub mod audit;
 mod branches;
 mod commit_row;
 mod core;
@@ -70,11 +71,12 @@ use crate::ids::{AuthorKey, ReplicaId, WorkspaceId};
 use crate::model::kind::ActivePack;
 use crate::store::Staged;
 use crate::vault::anchor::{Seen, Watch};
+use crate::vault::audit::Flusher;
 use crate::vault::core::{Core, Work};
 use crate::vault::lock::Held;
 use crate::vault::write::Signer;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// An open vault. Dropping it locks it; what was committed is durable already.
 pub struct Vault {
@@ -83,6 +85,8 @@ pub struct Vault {
     core: Core,
     signer: Option<Signer>,
     watch: Watch,
+    /// Writes what was read, from the first read on.
+    flusher: OnceLock<Flusher>,
 }
 
 impl fmt::Debug for Vault {

@@ -8,6 +8,7 @@ use crate::crypto::{Kdf, Suite, Words};
 use crate::env::SharedEnv;
 use crate::error::{Error, Result};
 use crate::ids::{AuthorKey, DeviceKey, ReplicaId};
+use crate::ledger::audit::{Action, Actor};
 use crate::ledger::certificate::{self, Certificate, Role, Subject, Terms};
 use crate::ledger::commit::{Header, Intent};
 use crate::ledger::entry::{Entry, ItemKind};
@@ -20,6 +21,7 @@ use crate::store::{Store, Tuning, Unlock};
 use crate::time::{Clock, Timestamp};
 use crate::vault::Vault;
 use crate::vault::anchor::Watch;
+use crate::vault::audit::{self, Audit, Note};
 use crate::vault::branches;
 use crate::vault::core::{
     Chain, Core, Counts, Meta, Work, WorkspaceMeta, load_commit, pack_row, unpack_row,
@@ -35,7 +37,7 @@ use crate::vault::rows::{self, Rows, kind};
 use crate::vault::write::{OwnCommit, Signer};
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// What a new vault needs.
 pub struct NewVault<'a> {
@@ -84,7 +86,7 @@ impl DeviceSecrets {
         x25519_dalek::PublicKey::from(&secret).to_bytes()
     }
 
-    fn load(rows: &dyn Rows) -> Result<Self> {
+    pub(crate) fn load(rows: &dyn Rows) -> Result<Self> {
         const BAD: Error = Error::integrity("the device's own keys are damaged");
         let row = zeroize::Zeroizing::new(rows.get(&rows::meta("device"))?.ok_or(BAD)?);
         let (signing, recipient) = row.split_first_chunk::<32>().ok_or(BAD)?;
@@ -220,11 +222,16 @@ impl Vault {
             core,
             signer: None,
             watch: Watch::none(),
+            flusher: OnceLock::new(),
         };
         vault.end_migration()?;
         let owner = vault.core.meta.owner;
         match vault.unlock(&owner, None) {
-            Ok(()) | Err(Error::Locked(_)) => Ok(vault),
+            Ok(()) => Ok(vault),
+            Err(Error::Locked(_)) => {
+                vault.note_first(Note::new(Action::OPEN, Vec::new()))?;
+                Ok(vault)
+            }
             Err(error) => Err(error),
         }
     }
@@ -284,7 +291,9 @@ impl Founded {
             core: self.core,
             signer: Some(self.signer),
             watch: Watch::none(),
+            flusher: OnceLock::new(),
         };
+        vault.set_actor(vault.author().map_or(Actor::Nobody, Actor::Person));
         Created {
             vault,
             recovery,
@@ -314,7 +323,9 @@ fn found(
         device: DeviceKey(device.signing.public()),
         owner: author,
     };
+    let (log, _) = meta.log_place();
     let core = Core {
+        audit: Arc::new(Audit::new(log, None)),
         meta: Arc::new(meta.clone()),
         chains: Vec::new(),
         forks: Arc::default(),
@@ -341,6 +352,7 @@ fn found(
         Some(name) => Some(found_workspace(&mut work, &signer, &device, new, name)?),
         None => None,
     };
+    work.note(Note::new(Action::UNLOCK, Vec::new()).by(Actor::Person(author)));
     let core = work.finish()?;
     Ok(Founded {
         core,
@@ -522,7 +534,9 @@ pub(crate) fn load_core(rows: &dyn Rows) -> Result<Core> {
         .map(|(_, row)| unpack_row::<Chain>(row))
         .collect::<Result<Vec<_>>>()?;
     let authority = meta.workspace.as_ref().map_or([0; 32], |w| w.authority);
+    let (log, workspace) = meta.log_place();
     let mut core = Core {
+        audit: Arc::new(audit::load(rows, log, workspace)?),
         meta: Arc::new(meta),
         forks: Arc::new(branches::load(rows, &chains)?),
         chains,

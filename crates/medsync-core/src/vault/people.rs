@@ -8,11 +8,13 @@ use crate::crypto::{
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::ids::AuthorKey;
+use crate::ledger::audit::{Action, Actor};
 use crate::ledger::certificate::{self, Certificate, Role, Subject, Terms};
 use crate::ledger::commit::Intent;
 use crate::ledger::entry::ItemKind;
 use crate::model::pack::Lane;
 use crate::vault::Vault;
+use crate::vault::audit::Note;
 use crate::vault::core::{Work, pack_row, unpack_row};
 use crate::vault::enrol::revoke;
 use crate::vault::rows::{self, Row, Rows, kind};
@@ -142,15 +144,26 @@ impl Vault {
     /// [`Error::WrongSecret`] for another PIN, [`Error::Locked`] if one is needed,
     /// [`Error::NotFound`] if the person's key is not kept here.
     pub fn unlock(&mut self, author: &AuthorKey, pin: Option<&[u8]>) -> Result<()> {
-        let (key, _) = self.open_key(author, pin)?;
+        let who = Note::new(Action::UNLOCK, Vec::new()).by(Actor::Person(*author));
+        let key = match self.open_key(author, pin) {
+            Ok((key, _)) => key,
+            Err(error @ Error::WrongSecret(_)) => {
+                // They get nothing either way.
+                self.note_first(who.failed()).ok();
+                return Err(error);
+            }
+            Err(error) => return Err(error),
+        };
         if self.author().is_some_and(|before| before != *author) {
             // Nobody else can seal what the one before wrote, and unsealed it never leaves.
             self.seal()?;
         }
+        self.note_first(who)?;
         self.signer = Some(Signer {
             author: *author,
             key,
         });
+        self.set_actor(Actor::Person(*author));
         Ok(())
     }
 
@@ -241,10 +254,21 @@ impl Vault {
     /// # Errors
     /// [`Error::Storage`] if the seal cannot be stored; the key is forgotten all the same.
     pub fn leave(&mut self) -> Result<()> {
-        let sealed = self.seal();
+        let sealed = match self.signer {
+            None => Ok(()),
+            Some(_) => self.work(|work, signer| {
+                if let Some(signer) = signer.filter(|_| work.core.meta.workspace.is_some()) {
+                    seal_all(work, signer)?;
+                }
+                work.note(Note::new(Action::LEAVE, Vec::new()));
+                work.sign_audit();
+                Ok(())
+            }),
+        };
         self.watch.settle();
         self.signer = None;
-        sealed.map(|_| ())
+        self.set_actor(Actor::Nobody);
+        sealed
     }
 
     /// The name of a person whose key is kept here.
@@ -419,6 +443,7 @@ impl Vault {
         })?;
         if own {
             self.signer = Some(Signer { key, author: new });
+            self.set_actor(Actor::Person(new));
         }
         Ok(new)
     }

@@ -272,6 +272,15 @@ impl Vault {
     /// # Errors
     /// [`Error::Storage`] or [`Error::Integrity`] if the vault cannot be read.
     pub fn read(&self, record: &RecordId) -> Result<Option<View>> {
+        let view = self.view(record)?;
+        if view.is_some() {
+            self.note_read(record, None);
+        }
+        Ok(view)
+    }
+
+    /// As [`Vault::read`], without a word in the audit log: for what was noted as a whole.
+    pub(crate) fn view(&self, record: &RecordId) -> Result<Option<View>> {
         let rows = self.store.read()?;
         let view = rows.with(&rows::of_record(kind::VIEW, record), |row| {
             let contested = row.first() == Some(&1);
@@ -293,10 +302,12 @@ impl Vault {
             return Ok(None);
         };
         let rules = self.core.rules(record);
+        let version = Version(state.heads());
+        self.note_read(record, Some(version.mark()));
         Ok(Some(Record {
             id: record.clone(),
             json: Phi::new(view),
-            version: Version(state.heads()),
+            version,
             questions: questions(&self.core, record, &state, rules)?,
         }))
     }
@@ -307,6 +318,17 @@ impl Vault {
     /// # Errors
     /// As [`Vault::read`], or what `each` returns.
     pub fn for_each(
+        &self,
+        kind_name: &str,
+        after: Option<&RecordId>,
+        each: &mut dyn FnMut(&RecordId, &str) -> Result<bool>,
+    ) -> Result<()> {
+        self.note_search("list", kind_name);
+        self.views(kind_name, after, each)
+    }
+
+    /// As [`Vault::for_each`], for what was noted as a whole.
+    pub(crate) fn views(
         &self,
         kind_name: &str,
         after: Option<&RecordId>,
@@ -335,6 +357,11 @@ impl Vault {
     /// # Errors
     /// As [`Vault::read`].
     pub fn escalations(&self) -> Result<Vec<Question>> {
+        self.note_search("list", "questions");
+        self.questions()
+    }
+
+    fn questions(&self) -> Result<Vec<Question>> {
         let rows = self.store.read()?;
         let mut open = Vec::new();
         let mut last: Option<RecordId> = None;
@@ -369,8 +396,10 @@ impl Vault {
     /// # Errors
     /// [`Error::NotFound`] if it is settled or never was.
     pub fn escalation(&self, id: &str) -> Result<Question> {
-        let found = self.escalations()?.into_iter().find(|q| q.id == id);
-        found.ok_or(Error::NotFound("open question; it may be settled already"))
+        let found = self.questions()?.into_iter().find(|q| q.id == id);
+        let found = found.ok_or(Error::NotFound("open question; it may be settled already"))?;
+        self.note_read(&found.record, Some(found.version.mark()));
+        Ok(found)
     }
 
     /// Everything that was written to a record, or to one field of it, oldest first.
@@ -378,6 +407,13 @@ impl Vault {
     /// # Errors
     /// [`Error::NotFound`] for an unknown record.
     pub fn history(&self, record: &RecordId, field: Option<&str>) -> Result<Vec<Event>> {
+        let events = self.events(record, field)?;
+        self.note_read(record, None);
+        Ok(events)
+    }
+
+    /// As [`Vault::history`], for what was noted as a whole.
+    pub(crate) fn events(&self, record: &RecordId, field: Option<&str>) -> Result<Vec<Event>> {
         let rows = self.store.read()?;
         let (state, _) = load_record(&rows, record)?.ok_or(Error::NotFound("record"))?;
         let wanted = |key: &str| field.is_none_or(|f| key == f || field_of_key(key) == f);

@@ -77,14 +77,8 @@ impl Vault {
                     hint: "keep the final status and write a new request with priorPrescription",
                 });
             }
-            // Nobody contests the status itself, so a reviewer's say does not reach further.
-            let beside = open.is_some_and(|c| c.why == Why::StoppedBesideChange);
-            let keeps = |c: &policy::Operation| c.cell.standing().same_value(&stands);
-            if beside && !clinical && !outcome.candidates.iter().all(keeps) {
-                return Err(Error::Refused {
-                    what: "only a clinician or pharmacist changes a status that nobody contests",
-                    hint: "keep it, or have somebody clinical decide",
-                });
+            if open.is_some_and(|c| c.why == Why::StoppedBesideChange) && !clinical {
+                only_keeps(outcome, &stands)?;
             }
             settles.sort_unstable();
             // Strands may use one id twice; it settles both.
@@ -115,6 +109,18 @@ fn stands_after(decision: Decision, outcome: &policy::Outcome, because: &str) ->
         Decision::Remove => Cell::Removed {
             reason: because.into(),
         },
+    })
+}
+
+/// Nobody contests the status itself, so a reviewer's say does not reach further.
+fn only_keeps(outcome: &policy::Outcome, stands: &Cell) -> Result<()> {
+    let keeps = |c: &policy::Operation| c.cell.standing().same_value(stands);
+    if outcome.candidates.iter().all(keeps) {
+        return Ok(());
+    }
+    Err(Error::Refused {
+        what: "only a clinician or pharmacist changes a status that nobody contests",
+        hint: "keep it, or have somebody clinical decide",
     })
 }
 

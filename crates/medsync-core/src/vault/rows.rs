@@ -52,6 +52,12 @@ pub mod kind {
     pub const PERSON: u8 = b'P';
     /// What a peer has, as far as it said.
     pub const MARKS: u8 = b'T';
+    /// An audit log: its number to its device and incarnation.
+    pub const AUDIT_LOG: u8 = b'L';
+    /// An entry of an audit log.
+    pub const AUDIT: u8 = b'A';
+    /// A signed head of an audit log.
+    pub const AUDIT_HEAD: u8 = b'G';
     /// A record's state row.
     pub const STATE: u8 = b's';
     /// A record's merged view.

@@ -5,6 +5,7 @@ use crate::ids::{AuthorKey, ChainId, RecordId, ReplicaId, hex};
 use crate::phi::Phi;
 use crate::vault::Vault;
 use crate::vault::anchor::Anchored;
+use crate::vault::audit::{self, Emergency};
 use crate::vault::commit_row::CommitRow;
 use crate::vault::core::{Core, view_text};
 use crate::vault::finding::{Finding, findings, idle};
@@ -46,6 +47,8 @@ pub struct Status {
     pub anchored: Anchored,
     /// The last new incarnation, if there was one.
     pub incarnation: Option<Incarnation>,
+    /// Emergencies into which nobody has looked yet.
+    pub emergencies: Vec<Emergency>,
     /// The pack in force: name, version, hash.
     pub pack: (String, u32, String),
     /// Equal wherever the same commits are held.
@@ -95,6 +98,7 @@ impl Vault {
             anchored: self.anchored(),
             incarnation: incarnation::load(&rows)?,
             migration_failed: Migration::load(&rows)?.filter(|m| m.failed).map(|m| m.from),
+            emergencies: audit::glass::open(&rows)?,
             pack: (
                 pack.pack().name.clone(),
                 pack.pack().version,
@@ -110,6 +114,7 @@ impl Vault {
     /// # Errors
     /// As [`Vault::status`].
     pub fn findings(&self, limit: usize) -> Result<Vec<Finding>> {
+        self.note_search("list", "findings");
         let rows = self.store.read()?;
         let mut all = findings(&rows, &self.core.pack, limit)?;
         all.extend(idle(&rows, limit.saturating_sub(all.len()))?);
@@ -122,6 +127,7 @@ impl Vault {
     /// # Errors
     /// As [`Vault::status`].
     pub fn search(&self, text: &str, limit: usize) -> Result<Vec<RecordId>> {
+        self.note_search("search", text);
         query::search(&self.store.read()?, &self.core.pack, text, limit)
     }
 
@@ -130,6 +136,7 @@ impl Vault {
     /// # Errors
     /// As [`Vault::status`].
     pub fn find(&self, index: &str, value: &str, limit: usize) -> Result<Vec<RecordId>> {
+        self.note_search(index, value);
         query::lookup(&self.store.read()?, index, value, limit)
     }
 
@@ -138,6 +145,7 @@ impl Vault {
     /// # Errors
     /// As [`Vault::status`].
     pub fn chart(&self, patient: &RecordId, limit: usize) -> Result<Vec<RecordId>> {
+        self.note_search("chart", patient.as_str());
         query::of_patient(&self.store.read()?, patient, limit)
     }
 }

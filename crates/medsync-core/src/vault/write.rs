@@ -8,6 +8,7 @@ use crate::doc::{
 };
 use crate::error::{Error, Result};
 use crate::ids::{AuthorKey, ChainId, ChangeId, CommitId, DataKeyId, RecordId};
+use crate::ledger::audit::Actor;
 use crate::ledger::commit::{Commit, CommitBuilder, Header, Intent};
 use crate::ledger::entry::{ChangeEntry, ImportMark, ItemKind};
 use crate::ledger::wire::SEALED_BYTES_MAX;
@@ -17,6 +18,7 @@ use crate::model::kind::{KindRules, field_of_key};
 use crate::model::pack::{Lane, Risk};
 use crate::model::policy::Standing;
 use crate::time::Timestamp;
+use crate::vault::audit::Note;
 use crate::vault::commit_row::{CommitRow, LeafRow};
 use crate::vault::core::{Core, NOT_MADE, Work, load_commit, pack_row};
 use crate::vault::crowd;
@@ -88,6 +90,8 @@ pub(crate) struct OwnCommit {
     pub(crate) id: ChainId,
     pub(crate) hlc: Timestamp,
     standing: Standing,
+    intent: Intent,
+    revokes: bool,
 }
 
 impl OwnCommit {
@@ -142,6 +146,8 @@ impl OwnCommit {
             id,
             hlc,
             standing,
+            intent,
+            revokes: false,
         })
     }
 
@@ -207,6 +213,7 @@ impl OwnCommit {
     /// Adds a certificate, a revocation or a pack.
     pub(crate) fn item(&mut self, kind: ItemKind, bytes: &[u8]) -> Result<()> {
         self.builder.item(kind, bytes)?;
+        self.revokes |= kind == ItemKind::REVOCATION;
         self.parts.push(Part::Item);
         Ok(())
     }
@@ -245,6 +252,15 @@ impl OwnCommit {
         (chain.seq, chain.tip, chain.hlc) = (tip.seq, tip.id, tip.hlc);
         chain.max_seq = chain.max_seq.max(tip.seq);
         work.core.counts.commits += 1;
+        let actor = Actor::Person(self.id.author);
+        let place = (tip.seq, tip.id);
+        work.note(Note::commit(
+            self.intent,
+            self.revokes,
+            actor,
+            self.hlc,
+            place,
+        ));
         Ok(header.id())
     }
 }

@@ -1,5 +1,6 @@
 //! Reading and writing FHIR from the outside.
 
+mod audit;
 mod bad;
 mod bad_input;
 mod canary;

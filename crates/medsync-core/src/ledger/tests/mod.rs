@@ -1,5 +1,6 @@
 //! The ledger's behaviour, over small chains built here.
 
+mod audit;
 mod batch;
 mod certificate;
 mod commit;

@@ -5,7 +5,8 @@
 //!
 //! - `marks.age`: what the device holds and what its files hold, signed by the device;
 //! - `batches-NNNNNN.age`: sealed batches, its own and those it passes on;
-//! - `keys-NNNNNN.age`: the data keys, signed by the device.
+//! - `keys-NNNNNN.age`: the data keys, signed by the device;
+//! - `heads.age`: the signed heads of the audit logs it knows of.
 //!
 //! One exchange first takes up what the others left, then seals, then leaves what some current
 //! device lacks by its newest marks. Files are whole or absent, and marks come after the files
@@ -16,6 +17,7 @@
 #[cfg(feature = "testing")]
 pub mod door;
 mod files;
+mod heads;
 mod incoming;
 mod keys;
 mod manifest;
@@ -213,12 +215,15 @@ impl Vault {
         };
         let found = visit.take_up()?;
         visit.vault.seal()?;
+        visit.take_heads(&found)?;
+        visit.vault.note_exchange(&visit.report)?;
         if let Some(ahead) = visit.ahead {
             let renew = ahead.knows_name && !visit.report.received.new_incarnation;
             visit.vault.count_on(ahead.counter, renew)?;
             visit.report.received.new_incarnation |= renew;
         }
         visit.leave(&found)?;
+        visit.leave_heads()?;
         Ok(visit.report)
     }
 }

@@ -48,7 +48,7 @@ fn two(home: &Path) -> (Vault, Vault, PathBuf) {
     let stick = home.join("stick");
     fs::create_dir(&stick).expect("a folder");
     exchange(&mut ours, &stick);
-    exchange(&mut theirs, &stick);
+    // Before it has the workspace's key of the others, so that it makes one.
     let mut draft = theirs.draft(&record()).expect("a draft");
     draft.set("note", Json::parse(br#""seen""#).expect("json"));
     theirs.commit(vec![draft]).expect("commits");

@@ -124,7 +124,9 @@ fn left() -> (World, Vec<PathBuf>) {
     let mut world = World::new(2);
     note(&mut world.vaults[0], "p1", "a", "first");
     world.exchange(0);
-    let files = files(&world.dir_of(0)).into_keys().collect();
+    let files = files(&world.dir_of(0)).into_keys();
+    // Heads of audit logs are no records: a file of them that cannot be read is passed over.
+    let files = files.filter(|path| !path.ends_with("heads.age")).collect();
     (world, files)
 }
 

@@ -340,3 +340,36 @@ fn much_is_split_over_files_and_progress_is_told() {
     );
     assert!(json.contains("\"outgoing\":\"complete\""), "{json}");
 }
+
+#[test]
+fn devices_hold_the_heads_of_each_others_audit_logs() {
+    let mut world = World::new(2);
+    note(&mut world.vaults[0], "p1", "a", "first");
+    world.exchange(0);
+    let path = world.dir_of(0).join("heads.age");
+    let whole = fs::read(&path).expect("a file of heads");
+    let heads = |vault: &Vault| -> usize {
+        let heads = vault.audit_heads().expect("heads");
+        let own = vault.device_key();
+        heads.iter().filter(|h| h.terms().log.device != own).count()
+    };
+    // What is no file of heads stops nothing.
+    for bad in [&whole[..whole.len() / 2], b"nothing", b""] {
+        fs::write(&path, bad).expect("writes");
+        assert_eq!(world.exchange(1).problems, []);
+        assert_eq!(heads(&world.vaults[1]), 0);
+    }
+    fs::write(&path, &whole).expect("writes");
+    world.exchange(1);
+    assert_eq!(heads(&world.vaults[1]), 1);
+    world.converge();
+    assert_eq!((heads(&world.vaults[0]), heads(&world.vaults[1])), (1, 1));
+    // A log that ends before what the other holds is found by it.
+    let proof = world.vaults[0].prove_audit(false).expect("a proof");
+    let known = world.vaults[1].audit_heads().expect("heads");
+    assert!(proof.verify(&known).is_sound());
+    let mut cut = proof;
+    cut.logs[0].entries.truncate(3);
+    cut.logs[0].heads.clear();
+    assert!(cut.verify(&known).problems[0].contains("the end is missing"));
+}

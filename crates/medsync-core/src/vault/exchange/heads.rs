@@ -1,0 +1,95 @@
+//! The heads of audit logs, gossiped: a log that was cut off is found by what others hold.
+//!
+//! Entries stay with their device; `docs/format.md` says why. A head proves itself, so anybody may
+//! carry it.
+
+use crate::crypto::envelope;
+use crate::error::Result;
+use crate::ledger::audit::{HEAD_BYTES_MAX, Head};
+use crate::ledger::cbor::{Reader, encode};
+use crate::vault::exchange::files::write_error;
+use crate::vault::exchange::manifest::{FORMAT, LABEL};
+use crate::vault::exchange::{Found, Outgoing, Visit};
+use crate::vault::rows::{Rows as _, kind};
+
+const FILE: &str = "heads.age";
+/// Most heads in a file; each costs a signature to check.
+const HEADS_MAX: usize = 1024;
+const PLAIN_MAX: usize = HEADS_MAX * (HEAD_BYTES_MAX + 80);
+const SEALED_MAX: usize = PLAIN_MAX + 1024 * 1024;
+
+impl Visit<'_> {
+    /// Keeps the heads that others left.
+    pub(super) fn take_heads(&mut self, found: &[Found]) -> Result<()> {
+        let mut heads = Vec::new();
+        for dir in found.iter().map(|f| &f.dir).filter(|dir| **dir != self.own) {
+            heads.extend(self.open_heads(dir).unwrap_or_default());
+        }
+        let membership = &self.vault.core.membership;
+        let ours = |head: &Head| {
+            let terms = head.terms();
+            terms.workspace == Some(self.workspace) && membership.was_certified(&terms.log.device)
+        };
+        heads.retain(ours);
+        self.vault.keep_heads(heads)
+    }
+
+    /// What a device left; nothing if it left none that can be read. Heads are no records: what is
+    /// wrong with their file stops nothing.
+    fn open_heads(&self, dir: &str) -> Option<Vec<Head>> {
+        let path = format!("{}/{dir}/{FILE}", self.dir);
+        let sealed = self.folder.read(&path, SEALED_MAX).ok()?;
+        let plain = envelope::open_with(self.device.recipient.expose(), &sealed, PLAIN_MAX).ok()?;
+        parse(&plain).ok()
+    }
+
+    /// Leaves the heads that are known here, where anything else is left too.
+    pub(super) fn leave_heads(&mut self) -> Result<()> {
+        let path = format!("{}/{}/{FILE}", self.dir, self.own);
+        let idle = self.report.sent_files == 0 && self.folder.read(&path, 1).is_ok();
+        let recipients = self.vault.core.recipients();
+        if self.report.outgoing != Outgoing::Complete || idle || recipients.len() < 2 {
+            return Ok(());
+        }
+        let rows = self.vault.store.read()?.all(&[kind::AUDIT_HEAD])?;
+        let heads: Vec<Vec<u8>> = rows
+            .into_iter()
+            .map(|(_, head)| head)
+            .take(HEADS_MAX)
+            .collect();
+        let recipients: Vec<[u8; 32]> = recipients.iter().map(|(_, key)| *key).collect();
+        let sealed = envelope::seal_to(&recipients, &write(&heads))?;
+        self.folder
+            .write(&path, &sealed)
+            .map_err(|e| write_error(&e))?;
+        self.report.sent_files += 1;
+        self.report.sent_bytes += sealed.len() as u64;
+        Ok(())
+    }
+}
+
+fn write(heads: &[Vec<u8>]) -> Vec<u8> {
+    encode(|e| {
+        e.array(3)?
+            .str(LABEL)?
+            .u32(FORMAT)?
+            .array(heads.len() as u64)?;
+        heads.iter().try_for_each(|head| e.bytes(head)?.ok())
+    })
+}
+
+/// Those of a file that their devices signed.
+fn parse(bytes: &[u8]) -> Result<Vec<Head>> {
+    let mut r = Reader::new(bytes, PLAIN_MAX, "a file of audit heads is malformed")?;
+    r.array(3)?;
+    if r.text(LABEL.len())? != LABEL {
+        return Err(r.fault());
+    }
+    r.format(FORMAT)?;
+    let mut heads = Vec::new();
+    for _ in 0..r.list(HEADS_MAX)? {
+        heads.extend(Head::parse(r.bytes(HEAD_BYTES_MAX + 64)?));
+    }
+    r.end()?;
+    Ok(heads)
+}
