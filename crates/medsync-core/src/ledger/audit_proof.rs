@@ -94,10 +94,11 @@ impl AuditProof {
             e.array(5)?.str(LABEL)?.u32(PROOF_FORMAT)?;
             e.bytes(self.membership.authority())?.array(items)?;
             for (item, carrier) in self.membership.items() {
-                e.array(6)?.u8(item.kind().0)?.bytes(item.bytes())?;
+                e.array(7)?.u8(item.kind().0)?.bytes(item.bytes())?;
                 e.encode(carrier.chain.author)?
                     .encode(carrier.chain.replica)?;
                 e.u64(carrier.seq)?.i64(carrier.hlc.0)?;
+                e.encode(carrier.commit)?;
             }
             e.array(self.logs.len() as u64)?;
             for log in &self.logs {
@@ -386,13 +387,14 @@ impl<'a> LogCheck<'a> {
 fn read_items(r: &mut Reader<'_>) -> Result<Vec<(MemberItem, Carrier)>> {
     let mut items = Vec::new();
     for _ in 0..r.list(ITEMS_MAX)? {
-        r.array(6)?;
+        r.array(7)?;
         let item = MemberItem::parse(ItemKind(r.value()?), r.bytes(ITEM_BYTES_MAX)?)?;
         let (author, replica) = (r.value()?, r.value()?);
         let carrier = Carrier {
             chain: crate::ids::ChainId { author, replica },
             seq: r.value()?,
             hlc: Timestamp(r.value()?),
+            commit: r.value()?,
         };
         items.push((item.ok_or_else(|| r.fault())?, carrier));
     }

@@ -99,6 +99,7 @@ fn membership(device: u8) -> Membership {
     let item = MemberItem::Certificate(Certificate::issue(&authority(), &terms).unwrap());
     let carrier = Carrier {
         hlc: at(1),
+        commit: crate::ids::CommitId([7; 32]),
         chain: chain(1, 1),
         seq: 1,
     };
