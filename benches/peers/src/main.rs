@@ -40,6 +40,7 @@ enum What {
     #[command(hide = true)]
     Idle {
         path: PathBuf,
+        mib: usize,
         words: Option<String>,
     },
 }
@@ -81,7 +82,7 @@ fn now() -> Instant {
 fn main() -> Result<()> {
     match Args::parse().what {
         What::All(args) => all(&args),
-        What::Idle { path, words } => idle(&path, words.as_deref()),
+        What::Idle { path, mib, words } => idle(&path, mib, words.as_deref()),
     }
 }
 
@@ -355,29 +356,26 @@ fn sizes(dir: &Path) -> [u64; 3] {
 
 fn idle_memory(dir: &Path, words: &str) {
     let me = std::env::current_exe().expect("this program");
-    let run = |path: &Path, words: Option<&str>| {
-        let out = std::process::Command::new(&me)
-            .arg("idle")
-            .arg(path)
-            .args(words)
-            .output();
-        String::from_utf8_lossy(&out.expect("runs").stdout)
-            .trim()
-            .to_owned()
+    let run = |path: &Path, mib: usize, words: Option<&str>| {
+        let mut idle = std::process::Command::new(&me);
+        let out = idle.arg("idle").arg(path).arg(mib.to_string()).args(words).output();
+        String::from_utf8_lossy(&out.expect("runs").stdout).trim().to_owned()
     };
-    println!(
-        "idle after opening, resident: medsync {}, SQLCipher {}",
-        run(dir, Some(words)),
-        run(&dir.join("cipher.db"), None)
-    );
+    for mib in [32, 16, 8] {
+        println!(
+            "idle after opening with {mib} MiB of cache, resident: medsync {}, SQLCipher {}",
+            run(dir, mib, Some(words)),
+            run(&dir.join("cipher.db"), mib, None)
+        );
+    }
 }
 
-fn idle(path: &Path, words: Option<&str>) -> Result<()> {
+fn idle(path: &Path, mib: usize, words: Option<&str>) -> Result<()> {
     let ours = match words {
-        Some(words) => Some(Ours::opened(path, words)?),
+        Some(words) => Some(Ours::opened(path, words, mib << 20)?),
         None => None,
     };
-    let sql = words.is_none().then(|| Sql::opened(path));
+    let sql = words.is_none().then(|| Sql::opened(path, mib << 20));
     std::thread::sleep(Duration::from_secs(5));
     println!(
         "{:.1} MiB (peak {:.1})",

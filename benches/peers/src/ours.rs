@@ -36,12 +36,12 @@ impl Ours {
         })
     }
 
-    pub(crate) fn opened(dir: &Path, words: &str) -> Result<Self> {
+    pub(crate) fn opened(dir: &Path, words: &str, cache: usize) -> Result<Self> {
         let mut ours = Self {
             words: Words::parse(words)?,
             vault: None,
         };
-        ours.open(dir, CACHE);
+        ours.open(dir, cache);
         Ok(ours)
     }
 

@@ -29,13 +29,13 @@ impl Sql {
         sql
     }
 
-    pub(crate) fn opened(path: &Path) -> Self {
+    pub(crate) fn opened(path: &Path, cache: usize) -> Self {
         let mut sql = Self {
             path: path.to_owned(),
             cipher: true,
             connection: None,
         };
-        sql.open(crate::ours::CACHE);
+        sql.open(cache);
         sql
     }
 

@@ -4,7 +4,8 @@
 //! FHIR says that 1.0 and 1.00 are different precisions (FHIR R4, datatypes: decimal).
 
 use crate::error::{Error, Result};
-use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use crate::model::json_valid::Valid;
+use serde::de::Deserializer;
 use serde_json::value::RawValue;
 use std::fmt::{self, Write as _};
 
@@ -63,7 +64,7 @@ impl Json {
         let text = std::str::from_utf8(text)
             .map_err(|e| Error::invalid_at("not UTF-8", format!("byte {}", e.valid_up_to())))?;
         let raw: &RawValue = serde_json::from_str(text).map_err(|e| syntax(&e))?;
-        Self::from_raw(raw, 0)
+        Self::from_raw(raw)
     }
 
     /// How deep it is nested: 0 for a scalar or an empty array or object.
@@ -76,48 +77,10 @@ impl Json {
         below.map_or(0, |below| below + 1)
     }
 
-    /// Each level is scanned for its members' extent and then read by itself: serde_json alone
+    /// serde_json says whether the text is valid; it is read apart here, because serde_json alone
     /// rewrites exponents, and the lexeme has to survive.
-    fn from_raw(raw: &RawValue, depth: usize) -> Result<Self> {
-        if depth > DEPTH_MAX {
-            return Err(Error::invalid_at(
-                "JSON is nested too deep",
-                format!("{DEPTH_MAX} levels"),
-            ));
-        }
-        let text = raw.get();
-        match text.as_bytes().first() {
-            Some(b'{') => {
-                let members: Members<'_> = serde_json::from_str(text).map_err(|e| syntax(&e))?;
-                let mut object = Vec::with_capacity(members.0.len());
-                for (name, value) in members.0 {
-                    object.push((name, Self::from_raw(value, depth + 1)?));
-                }
-                object.sort_by(|a: &(Box<str>, _), b| member_order(&a.0, &b.0));
-                if let Some(twice) = object.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-                    return Err(Error::invalid_at(
-                        "a member stands twice",
-                        ascii_name(&twice[0].0),
-                    ));
-                }
-                Ok(Self::Object(object))
-            }
-            Some(b'[') => {
-                let items: Vec<&RawValue> = serde_json::from_str(text).map_err(|e| syntax(&e))?;
-                items
-                    .into_iter()
-                    .map(|item| Self::from_raw(item, depth + 1))
-                    .collect::<Result<_>>()
-                    .map(Self::Array)
-            }
-            Some(b'"') => serde_json::from_str::<Box<str>>(text)
-                .map(Self::String)
-                .map_err(|e| syntax(&e)),
-            Some(b't') => Ok(Self::Bool(true)),
-            Some(b'f') => Ok(Self::Bool(false)),
-            Some(b'n') => Ok(Self::Null),
-            _ => Ok(Self::Number(text.into())),
-        }
+    fn from_raw(raw: &RawValue) -> Result<Self> {
+        Valid::new(raw.get()).value(0)
     }
 
     /// A string value.
@@ -236,7 +199,7 @@ impl Json {
 }
 
 /// A foreign parser's text is dropped: it can quote the input.
-fn syntax(error: &serde_json::Error) -> Error {
+pub(super) fn syntax(error: &serde_json::Error) -> Error {
     Error::invalid_at(
         "not valid JSON",
         format!("line {}, column {}", error.line(), error.column()),
@@ -244,7 +207,7 @@ fn syntax(error: &serde_json::Error) -> Error {
 }
 
 /// Member names are not clinical values, but hostile input may put anything there.
-fn ascii_name(name: &str) -> String {
+pub(super) fn ascii_name(name: &str) -> String {
     name.chars()
         .filter(char::is_ascii_alphanumeric)
         .take(64)
@@ -290,37 +253,6 @@ pub(crate) fn write_string(text: &str, out: &mut String) {
     out.push('"');
 }
 
-struct Members<'a>(Vec<(Box<str>, &'a RawValue)>);
-
-impl<'de: 'a, 'a> serde::Deserialize<'de> for Members<'a> {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
-        struct All;
-        impl<'de> Visitor<'de> for All {
-            type Value = Members<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-            fn visit_map<A: MapAccess<'de>>(
-                self,
-                mut map: A,
-            ) -> std::result::Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry::<Box<str>, &'de RawValue>()? {
-                    members.push(member);
-                }
-                Ok(Members(members))
-            }
-            fn visit_seq<A: SeqAccess<'de>>(
-                self,
-                _: A,
-            ) -> std::result::Result<Self::Value, A::Error> {
-                Err(serde::de::Error::custom("not an object"))
-            }
-        }
-        d.deserialize_map(All)
-    }
-}
-
 impl serde::Serialize for Json {
     fn serialize<S: serde::Serializer>(&self, s: S) -> std::result::Result<S::Ok, S::Error> {
         let raw = RawValue::from_string(self.text()).map_err(serde::ser::Error::custom)?;
@@ -331,7 +263,7 @@ impl serde::Serialize for Json {
 impl<'de> serde::Deserialize<'de> for Json {
     fn deserialize<D: Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
         let raw = Box::<RawValue>::deserialize(d)?;
-        Self::from_raw(&raw, 0).map_err(serde::de::Error::custom)
+        Self::from_raw(&raw).map_err(serde::de::Error::custom)
     }
 }
 

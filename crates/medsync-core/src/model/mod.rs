@@ -6,6 +6,7 @@ pub mod cell_value;
 pub mod field;
 pub(crate) mod interim;
 pub mod json;
+mod json_valid;
 pub mod kind;
 pub mod order;
 pub mod pack;

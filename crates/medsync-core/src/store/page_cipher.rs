@@ -41,6 +41,9 @@ const SLOT: usize = 8 + NONCE_LEN + TAG_LEN + BLOCK;
 /// Where the journal starts, or block 1 in a file without one.
 const JOURNAL: u64 = PREAMBLE as u64 + 2 * SLOT_SPACE;
 
+/// Sealed bytes that are read without memory of their own.
+const SCRATCH_MAX: usize = 64 << 10;
+
 const AAD_LEN: usize = 16 + 8 + 8 + 1;
 
 /// The newest header block and where it stands.
@@ -64,6 +67,8 @@ pub(super) struct PageCipher<B: StorageBackend> {
     file_id: [u8; 16],
     journal_len: u32,
     head: Mutex<Head>,
+    /// Sealed blocks on their way in.
+    scratch: Mutex<Vec<u8>>,
     /// After a failed sync the system may have dropped the writes and say yes to the next one.
     sync_failed: AtomicBool,
 }
@@ -152,6 +157,7 @@ impl<B: StorageBackend> PageCipher<B> {
             file_id,
             journal_len: 0,
             head: Mutex::new(head),
+            scratch: Mutex::default(),
             sync_failed: AtomicBool::new(false),
         }
     }
@@ -292,8 +298,18 @@ impl<B: StorageBackend> PageCipher<B> {
 
     /// Reads whole blocks, the first of which is not block 0.
     fn read_blocks(&self, first: u64, out: &mut [u8]) -> io::Result<()> {
-        let mut raw = vec![0; out.len() / BLOCK * STRIDE];
-        self.inner.read(self.block_at(first)?, &mut raw)?;
+        let len = out.len() / BLOCK * STRIDE;
+        // One reader at a time spares itself the memory; opening reads every page.
+        let (mut own, mut shared) = (Vec::new(), self.scratch.try_lock());
+        let raw = match &mut shared {
+            Ok(shared) if len <= SCRATCH_MAX => &mut **shared,
+            _ => &mut own,
+        };
+        if raw.len() < len {
+            raw.resize(len, 0);
+        }
+        let raw = &mut raw[..len];
+        self.inner.read(self.block_at(first)?, raw)?;
         let blocks = out.chunks_exact_mut(BLOCK).zip(raw.chunks_exact(STRIDE));
         for (number, (out, raw)) in (first..).zip(blocks) {
             let (ciphertext, rest) = raw.split_at(BLOCK);
