@@ -351,8 +351,8 @@ fn other_columns() -> Vec<Column> {
             run(-1, &[0x26]),
         ),
         (
-            "bytes that are no cell",
-            Fault::Cell,
+            "bytes of a tag that is not known",
+            Fault::Newer,
             0x56,
             run(-1, &[0x17]),
         ),

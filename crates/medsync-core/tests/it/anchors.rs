@@ -157,13 +157,15 @@ fn a_file_put_back_by_any_number_of_writes_is_noticed() {
         (0..lost).for_each(|no| note(&mut vault, &format!("lost{no}")));
         drop(vault);
         scene.copy("backup", "ward");
-        // As long as nobody writes it is said again each time.
-        for _ in 0..2 {
+        // As long as nobody commits it is said again each time. Each opening leaves its entry in the
+        // audit log, and with those the file may look written to rather than short.
+        for again in [false, true] {
             let (vault, said) = scene.open_anchored("ward");
-            let Anchored::RolledBack { missing, .. } = said else {
-                panic!("{lost}: {said:?}");
-            };
-            assert_eq!(missing, lost);
+            match said {
+                Anchored::RolledBack { missing, .. } => assert_eq!(missing, lost),
+                Anchored::Cloned if again => {}
+                said => panic!("{lost}: {said:?}"),
+            }
             assert!(has(&vault, "first"));
             assert_eq!(vault.replica(), old);
         }
