@@ -219,6 +219,11 @@ impl Watch {
         let Some(anchor) = self.anchor.clone() else {
             return;
         };
+        // An entry of the audit log is a write too, and must not make an alarm forgotten that has not
+        // had its new incarnation yet.
+        if self.renew {
+            return;
+        }
         // Of writes that became durable together the last may have been told of first.
         let later = |other: &Seen| other.epoch == seen.epoch && other.count > seen.count;
         if self.seen.iter().any(later) {
