@@ -5,7 +5,7 @@
 //! [`RecordState::apply`] gets there one change at a time where it can do so without history.
 //!
 //! Two different changes of one actor may bear one number, where its chain forked: then the record
-//! has [strands](crate::doc::strands), and its state unites them.
+//! has [strands], and its state unites them.
 
 use crate::doc::causality::{Bits, Seen};
 use crate::doc::{FlatChange, FlatOp, strands};
