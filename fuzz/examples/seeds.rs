@@ -16,6 +16,7 @@ use medsync_core::ledger::enrol::Grant;
 use medsync_core::ledger::entry::{ChangeEntry, Entry, ImportMark, ItemKind, leaf};
 use medsync_core::ledger::membership::{Carrier, MemberItem, Membership};
 use medsync_core::ledger::revocation::{Cut, Revocation, RevocationTerms};
+use medsync_core::ledger::rotation::{Rotation, RotationTerms};
 use medsync_core::ledger::wire::{SealedBatch, WireCommit, WireLeaf, seal_leaf};
 use medsync_core::model::pack::Lane;
 use medsync_core::phi::Phi;
@@ -147,8 +148,8 @@ fn issued() -> Timestamp {
     Timestamp::new(1_700_000_000_000, 0)
 }
 
-/// Certificates of the admin, the newcomer and the newcomer's device, and a revocation.
-fn statements() -> [MemberItem; 4] {
+/// Certificates of the admin, the newcomer and the newcomer's device, a revocation and a vote.
+fn statements() -> [MemberItem; 5] {
     let request = request();
     let certify = |signer, subject, role| {
         let terms = Terms::new(workspace(), subject, "name", [role], issued());
@@ -171,17 +172,26 @@ fn statements() -> [MemberItem; 4] {
         issued: issued(),
     };
     let revocation = Revocation::issue(&admin, &revoked).expect("a revocation");
+    let vote = RotationTerms {
+        workspace: workspace(),
+        from: authority().public(),
+        to: key(40).public(),
+        keeps: [[5; 32], [6; 32]].into(),
+        issued: issued(),
+    };
+    let rotation = Rotation::issue(&admin, &vote).expect("a rotation");
     let person = Subject::Person(AuthorKey(admin.public()));
     [
         certify(&authority(), person, Role::Admin),
         certify(&admin, Subject::Person(request.person()), Role::Clinician),
         certify(&admin, device, Role::Archive),
         MemberItem::Revocation(revocation),
+        MemberItem::Rotation(rotation),
     ]
 }
 
 fn certificate() -> Seeds {
-    let [admin, person, device, revocation] = statements();
+    let [admin, person, device, revocation, rotation] = statements();
     let claims = |item: &MemberItem| claims(item.bytes()).expect("an encoder's own statement");
     vec![
         ("admin", admin.bytes().to_vec()),
@@ -190,6 +200,8 @@ fn certificate() -> Seeds {
         ("device.claims", claims(&device)),
         ("revocation", revocation.bytes().to_vec()),
         ("revocation.claims", claims(&revocation)),
+        ("rotation", rotation.bytes().to_vec()),
+        ("rotation.claims", claims(&rotation)),
     ]
 }
 

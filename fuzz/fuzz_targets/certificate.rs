@@ -1,4 +1,4 @@
-//! An input is read as a certificate and as a revocation, as it is and as claims that the authority
+//! An input is read as a certificate, a revocation and a rotation, as it is and as claims that the authority
 //! or the admin signed. Whatever is read joins a membership that has an admin.
 
 #![no_main]
@@ -8,13 +8,14 @@ use medsync_core::ids::{AuthorKey, ChainId, CommitId, ReplicaId};
 use medsync_core::ledger::certificate::{CERTIFICATE_CONTEXT, Certificate, Role, Subject, Terms};
 use medsync_core::ledger::membership::{Carrier, MemberItem, Membership};
 use medsync_core::ledger::revocation::{REVOCATION_CONTEXT, Revocation};
+use medsync_core::ledger::rotation::{ROTATION_CONTEXT, Rotation};
 use medsync_core::time::Timestamp;
 use medsync_fuzz::{ADMIN, authority, key, statement, workspace};
 
 fuzz_target!(|input: &[u8]| {
     let mut items = read(input);
     for signer in [authority(), key(ADMIN)] {
-        for context in [CERTIFICATE_CONTEXT, REVOCATION_CONTEXT] {
+        for context in [CERTIFICATE_CONTEXT, REVOCATION_CONTEXT, ROTATION_CONTEXT] {
             items.extend(read(&statement(&signer, context, input)));
         }
     }
@@ -41,8 +42,10 @@ fuzz_target!(|input: &[u8]| {
 fn read(bytes: &[u8]) -> Vec<MemberItem> {
     let certificate = Certificate::parse(bytes).map(MemberItem::Certificate);
     let revocation = Revocation::parse(bytes).map(MemberItem::Revocation);
-    let items: Vec<_> = [certificate, revocation].into_iter().flatten().collect();
-    // The context tells the two apart.
+    let rotation = Rotation::parse(bytes).map(MemberItem::Rotation);
+    let all = [certificate, revocation, rotation];
+    let items: Vec<_> = all.into_iter().flatten().collect();
+    // The context tells them apart.
     assert!(items.len() < 2 && items.iter().all(|item| item.bytes() == bytes));
     items
 }

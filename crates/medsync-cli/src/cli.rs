@@ -6,7 +6,9 @@ mod members;
 
 pub(crate) use audit::{Audit, AuditFormat};
 pub(crate) use keys::{AddKey, Keys, Rekey};
-pub(crate) use members::{Admin, Admit, Init, Join, Passphrase, Person, Recovery, Request, Revoke};
+pub(crate) use members::{
+    Admin, Admit, Authority, Init, Join, Passphrase, Person, Recovery, Request, Revoke,
+};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -97,6 +99,8 @@ pub(crate) enum Command {
     Person(Person),
     #[command(subcommand)]
     Admin(Admin),
+    #[command(subcommand)]
+    Authority(Authority),
     Revoke(Revoke),
     #[command(subcommand)]
     Pack(Pack),

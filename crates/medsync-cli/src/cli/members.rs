@@ -142,6 +142,35 @@ Example:
     },
 }
 
+/// The workspace's authority, which alone needs nobody's permission.
+///
+/// Two admins together put another one in its place, when its 24 words are lost or somebody may have
+/// seen them. The workspace stays what it is. The old words sign nothing new from then on; what they
+/// had signed until the first vote, as both admins know it, counts further on.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Authority {
+    /// Show the authority's key, and votes for another one
+    Show,
+    /// Make new words and vote for their key, as the first of two admins
+    ///
+    /// The words count once another admin agreed. Put them on paper, in a safe.
+    #[command(after_long_help = "\
+Examples:
+  medsync authority rotate --words-file authority.new     # by one admin
+  medsync authority agree 3fa0c2d1                        # by another, after they met by exchange
+  medsync authority show")]
+    Rotate {
+        /// Write the 24 words to this new file; shown once otherwise
+        #[arg(long, value_name = "FILE")]
+        words_file: Option<PathBuf>,
+    },
+    /// Agree to the authority that another admin voted for, as the second of two
+    Agree {
+        /// The first 8 or more digits of its key, as the other admin reads them to you
+        key: String,
+    },
+}
+
 /// Revoke a person or a device.
 ///
 /// What a person committed until now stays theirs; what they commit later covers nothing and shows
@@ -150,6 +179,7 @@ Example:
 #[command(after_long_help = "\
 Examples:
   medsync revoke 'Nurse Lima' --because 'left the clinic'
+  medsync revoke 'Dr. Rao' --because 'PIN was seen' --keep-until 2026-03-01T08:00:00Z
   medsync revoke 3fa0c2d1 --because 'tablet stolen'     # the beginning of a key, from person list")]
 pub(crate) struct Revoke {
     /// A name, or the first 8 or more digits of a key
@@ -158,6 +188,10 @@ pub(crate) struct Revoke {
     /// Why
     #[arg(long, value_name = "TEXT")]
     pub(crate) because: String,
+    /// Of what they committed keep only what is not later than this time, such as
+    /// 2026-03-01T08:00:00Z; everything until now otherwise
+    #[arg(long, value_name = "TIME")]
+    pub(crate) keep_until: Option<String>,
 }
 
 /// Ask to join a workspace with a new vault.

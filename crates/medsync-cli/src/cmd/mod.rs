@@ -2,6 +2,7 @@
 
 mod admit;
 mod audit;
+mod authority;
 mod demo;
 mod doctor;
 mod edit;
@@ -39,6 +40,7 @@ pub(crate) fn run(cli: &Cli) -> Done {
         Command::Init(args) => init::run(global, args),
         Command::Person(args) => person::run(global, args),
         Command::Admin(args) => person::admin(global, args),
+        Command::Authority(args) => authority::run(global, args),
         Command::Revoke(args) => revoke::run(global, args),
         Command::Pack(args) => pack::run(global, args),
         Command::Request(args) => init::request(global, args),

@@ -11,9 +11,10 @@ use medsync_core::vault::Vault;
 const PREFIX_MIN: usize = 8;
 
 pub(super) fn run(global: &Global, args: &Revoke) -> Done {
+    let until_ms = args.keep_until.as_deref().map(time_ms).transpose()?;
     let key = session::write(global, |vault| {
         let key = subject(vault, &args.subject)?;
-        vault.revoke(&key, &args.because)?;
+        vault.revoke_after(&key, until_ms, &args.because)?;
         Ok(key)
     })?;
     let key = medsync_core::ids::hex(&key);
@@ -22,6 +23,16 @@ pub(super) fn run(global: &Global, args: &Revoke) -> Done {
     }
     let short: String = key.chars().take(PREFIX_MIN).collect();
     show::line(format!("Revoked {short}. Others learn of it as they meet."))
+}
+
+fn time_ms(text: &str) -> Done<i64> {
+    let time: Result<jiff::Timestamp, _> = text.parse();
+    time.map(jiff::Timestamp::as_millisecond).map_err(|_| {
+        Failure::usage(
+            "this is no time",
+            "write it as in 2026-03-01T08:00:00Z or 2026-03-01T08:00:00+02:00",
+        )
+    })
 }
 
 /// The one key of a name, or that begins with these digits.

@@ -197,6 +197,13 @@ fn print(vault: &Vault, status: &Status) -> Done {
     ]);
     show::print(&table, "")?;
     print_origin(status)?;
+    for vote in vault.votes() {
+        let (name, key) = (show::clean(vote.name.expose()), hex(&vote.to));
+        show::line(format!(
+            "{name} votes for another authority, {key}: another admin agrees with medsync authority \
+             agree, or nothing changes"
+        ))?;
+    }
     for warning in vault.warnings() {
         let (name, at) = (
             show::clean(warning.name.expose()),

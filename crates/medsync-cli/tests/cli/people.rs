@@ -225,3 +225,63 @@ fn a_device_is_revoked_by_the_beginning_of_its_key() {
     let left = world.json(&["person", "list"]);
     assert_eq!(left["devices"].as_array().map(Vec::len), Some(1));
 }
+
+#[test]
+fn two_admins_replace_the_authority_and_one_alone_does_not() {
+    let world = World::empty();
+    let init = ["init", "--person", "Dr. Rao", "--words-file", "old"];
+    world.ward(&init).done();
+    world.person("lima", "admin");
+    world.person("kofi", "clinician");
+    let before = world.json(&["authority", "show"])["authority"].clone();
+    let voted = world.json(&["authority", "rotate", "--words-file", "new"]);
+    let key = voted["votes_for"].as_str().expect("a key").to_owned();
+    let shown = || world.json(&["authority", "show"]);
+    assert_eq!(shown()["authority"], before);
+    assert_eq!(shown()["votes"][0]["by"], "Dr. Rao");
+    world.ward(&["status"]).done().says(&key);
+    let digits: String = key.chars().take(8).collect();
+    let agree = ["authority", "agree", &digits];
+    world.ward(&agree).fails(1).warns("already");
+    world.as_person("kofi", &agree).fails(1).warns("admin");
+    world
+        .as_person("lima", &["authority", "agree", "00000000"])
+        .fails(3);
+    world.as_person("lima", &agree).done();
+    assert_eq!(shown()["authority"], key);
+    assert_eq!(shown()["votes"].as_array().map(Vec::len), Some(0));
+    let renew = |words| world.ward(&["admin", "renew", "--words-file", words]);
+    renew("old").fails(4);
+    renew("new").done();
+    // Newcomers join by it, too.
+    world
+        .on("tablet", &["request", "--recovery-file", "r"])
+        .done();
+    let request = world.on("tablet", &["request"]).done();
+    world.file("request", &request.out);
+    let grant = world
+        .ward(&["admit", "request", "--role", "clinician"])
+        .done();
+    world.file("grant", &grant.out);
+    world.on("tablet", &["join", "grant"]).done();
+    let there = world.on("tablet", &["--json", "authority", "show"]).done();
+    assert_eq!(there.json()["authority"], key);
+    assert_eq!(world.json(&["verify", "--rebuild"])["sound"], true);
+}
+
+#[test]
+fn an_admin_chooses_until_when_a_stolen_keys_work_counts() {
+    let world = World::with_records();
+    world.person("lima", "clinician");
+    let edit = ["edit", "Patient/p1", "--set", "birthDate=\"1990-01-01\""];
+    world.as_person("lima", &edit).done();
+    let shown = || world.json(&["get", "Patient/p1"])["record"]["birthDate"].clone();
+    assert_eq!(shown(), "1990-01-01");
+    let revoke = ["revoke", "lima", "--because", "stolen", "--keep-until"];
+    world.ward(&[&revoke[..], &["yesterday"]].concat()).fails(2);
+    world
+        .ward(&[&revoke[..], &["2020-01-01T00:00:00Z"]].concat())
+        .done();
+    assert_eq!(shown(), "1984-02-29", "nothing of it counts");
+    assert_eq!(world.json(&["verify", "--rebuild"])["sound"], true);
+}

@@ -19,6 +19,8 @@ pub(crate) mod claim {
     pub(crate) const RECIPIENT: i64 = -70_005;
     pub(crate) const CUTS: i64 = -70_006;
     pub(crate) const BECAUSE: i64 = -70_007;
+    pub(crate) const FROM: i64 = -70_008;
+    pub(crate) const KEEPS: i64 = -70_009;
 }
 
 /// What every statement says: who says it, about whom, where and when.

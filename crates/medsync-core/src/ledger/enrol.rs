@@ -305,7 +305,7 @@ fn admits(membership: &Membership, request: &Request, admin: &AuthorKey) -> Resu
     };
     let current = |key: &AuthorKey| membership.people().find(|p| p.key == *key && !p.revoked);
     let is_admin = current(admin).is_some_and(|p| p.roles.contains(&Role::Admin));
-    if admin.0 != *membership.authority() && !is_admin {
+    if admin.0 != membership.current_authority() && !is_admin {
         return refuse("the one who grants this is no admin of the workspace");
     }
     if current(&request.person).is_none() {

@@ -33,6 +33,8 @@ impl ItemKind {
     pub const REVOCATION: Self = Self(1);
     /// A policy pack.
     pub const PACK: Self = Self(2);
+    /// A vote for another authority.
+    pub const ROTATION: Self = Self(3);
 }
 
 /// Which import a change came with.

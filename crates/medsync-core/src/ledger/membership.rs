@@ -10,6 +10,10 @@
 //!   taken in the order of their commits' times, and one whose issuer turns out to be cut off
 //!   before it falls out again.
 //! - A revoked key stays revoked. Whoever comes back gets a new one.
+//! - Two admins' votes put another authority in the place of the present one. From then on the old
+//!   one's signature counts only on what both votes keep.
+
+mod judge;
 
 use crate::error::Result;
 use crate::ids::{AuthorKey, ChainId, CommitId, DeviceKey, WorkspaceId};
@@ -18,8 +22,10 @@ use crate::ledger::cuts::{self, Cuts};
 use crate::ledger::entry::ItemKind;
 use crate::ledger::forks::Forks;
 use crate::ledger::revocation::Revocation;
+use crate::ledger::rotation::Rotation;
 use crate::phi::Phi;
 use crate::time::Timestamp;
+use judge::Roots;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -39,13 +45,15 @@ pub struct Carrier {
     pub commit: CommitId,
 }
 
-/// A certificate or revocation.
+/// A certificate, a revocation or a vote for another authority.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MemberItem {
     /// A certificate.
     Certificate(Certificate),
     /// A revocation.
     Revocation(Revocation),
+    /// A vote for another authority.
+    Rotation(Rotation),
 }
 
 impl MemberItem {
@@ -57,6 +65,7 @@ impl MemberItem {
         match kind {
             ItemKind::CERTIFICATE => Certificate::parse(bytes).map(Self::Certificate).map(Some),
             ItemKind::REVOCATION => Revocation::parse(bytes).map(Self::Revocation).map(Some),
+            ItemKind::ROTATION => Rotation::parse(bytes).map(Self::Rotation).map(Some),
             _ => Ok(None),
         }
     }
@@ -66,6 +75,7 @@ impl MemberItem {
         match self {
             Self::Certificate(_) => ItemKind::CERTIFICATE,
             Self::Revocation(_) => ItemKind::REVOCATION,
+            Self::Rotation(_) => ItemKind::ROTATION,
         }
     }
 
@@ -74,6 +84,7 @@ impl MemberItem {
         match self {
             Self::Certificate(c) => c.bytes(),
             Self::Revocation(r) => r.bytes(),
+            Self::Rotation(r) => r.bytes(),
         }
     }
 
@@ -81,6 +92,7 @@ impl MemberItem {
         match self {
             Self::Certificate(c) => &c.terms().workspace,
             Self::Revocation(r) => &r.terms().workspace,
+            Self::Rotation(r) => &r.terms().workspace,
         }
     }
 }
@@ -177,6 +189,7 @@ type Place = (Carrier, Key);
 pub struct Membership {
     authority: Key,
     workspace: WorkspaceId,
+    roots: Roots,
     items: BTreeMap<Place, MemberItem>,
     /// Certificates that count, oldest first.
     certificates: Vec<Certificate>,
@@ -193,6 +206,7 @@ impl Membership {
         Self {
             authority,
             workspace: workspace_id(&authority),
+            roots: Roots::founding(authority),
             items: BTreeMap::new(),
             certificates: Vec::new(),
             people: BTreeMap::new(),
@@ -207,20 +221,24 @@ impl Membership {
         &self.workspace
     }
 
-    /// The authority's public key.
+    /// The public key of the authority that founded the workspace, after which it is named.
     pub const fn authority(&self) -> &[u8; 32] {
         &self.authority
     }
 
     /// Adds delivered items. One of another workspace counts for nothing.
     pub fn extend(&mut self, items: impl IntoIterator<Item = (MemberItem, Carrier)>) {
+        let before = self.items.len();
         for (item, carrier) in items {
             if *item.workspace() == self.workspace {
                 let place = (carrier, *blake3::hash(item.bytes()).as_bytes());
                 self.items.insert(place, item);
             }
         }
-        self.judge();
+        // Judging takes long where there are many; what is known already changes nothing.
+        if self.items.len() != before {
+            self.judge();
+        }
     }
 
     /// Says which chains forked, and how. Returns whether that can change what counts.
@@ -256,7 +274,7 @@ impl Membership {
             let last_accepted = self.cuts.last(chain).unwrap_or(0);
             return Standing::Revoked { last_accepted };
         }
-        if key == self.authority {
+        if key == self.current_authority() {
             return Standing::Entitled(BTreeSet::from([Role::Admin]));
         }
         match self.people.get(&chain.author) {
@@ -328,10 +346,11 @@ impl Membership {
 // How items are judged.
 impl Membership {
     fn judge(&mut self) {
-        let accepted = self.accepted_revocations();
+        self.roots = self.roots();
+        let accepted = self.accepted_revocations(&self.roots);
         self.cuts = Cuts::of(accepted.values().copied(), &self.forks);
         let mut counted: Vec<(Timestamp, Place)> = self
-            .counted(&self.cuts)
+            .counted(&self.roots, &self.cuts)
             .into_iter()
             .map(|(place, certificate)| (certificate.terms().issued, place))
             .collect();
@@ -364,117 +383,4 @@ impl Membership {
             }
         }
     }
-
-    /// The certificates that count under these cuts: what the authority reaches through admins.
-    fn counted(&self, cuts: &Cuts) -> BTreeMap<Place, &Certificate> {
-        let mut by_issuer: BTreeMap<Key, Vec<(Place, &Certificate)>> = BTreeMap::new();
-        for (place, item) in &self.items {
-            if let MemberItem::Certificate(certificate) = item {
-                by_issuer
-                    .entry(*certificate.issuer())
-                    .or_default()
-                    .push((*place, certificate));
-            }
-        }
-        let issued_by = |key: &Key| by_issuer.get(key).map_or(&[][..], Vec::as_slice);
-        let mut counted: BTreeMap<Place, &Certificate> =
-            issued_by(&self.authority).iter().copied().collect();
-        let mut next: Vec<&Certificate> = counted.values().copied().collect();
-        while let Some(admin) = next.pop() {
-            for (place, certificate) in issued_by(admin.terms().subject.key()) {
-                let (carrier, _) = place;
-                if vouches(admin, carrier, cuts, &self.forks) && !counted.contains_key(place) {
-                    counted.insert(*place, certificate);
-                    next.push(certificate);
-                }
-            }
-        }
-        counted
-    }
-
-    fn accepted_revocations(&self) -> BTreeMap<Place, &Revocation> {
-        let all = self.items.iter().filter_map(|(place, item)| match item {
-            MemberItem::Revocation(revocation) => Some((*place, revocation)),
-            MemberItem::Certificate(_) => None,
-        });
-        let (first, others): (BTreeMap<_, _>, Vec<_>) = {
-            let (a, b): (Vec<_>, Vec<_>) = all.partition(|(_, r)| *r.issuer() == self.authority);
-            (a.into_iter().collect(), b)
-        };
-        let mut fallen = BTreeSet::new();
-        // Each round lets one more fall for good, so this ends.
-        loop {
-            let mut accepted = first.clone();
-            let mut judged = self.judged(&accepted, None);
-            for (place, revocation) in &others {
-                if !fallen.contains(place) && judged.stands(place, revocation) {
-                    accepted.insert(*place, revocation);
-                    judged = self.judged(&accepted, None);
-                }
-            }
-            // None is held against itself: an admin may revoke the own lost key.
-            let falls = others.iter().find(|(place, revocation)| {
-                accepted.contains_key(place)
-                    && !self
-                        .judged(&accepted, Some(place))
-                        .stands(place, revocation)
-            });
-            match falls {
-                Some((place, _)) => fallen.insert(*place),
-                None => return accepted,
-            };
-        }
-    }
-
-    /// What counts under these revocations, `but` one.
-    fn judged(&self, accepted: &BTreeMap<Place, &Revocation>, but: Option<&Place>) -> Judged<'_> {
-        let beside = accepted.iter().filter(|(place, _)| Some(*place) != but);
-        let cuts = Cuts::of(beside.map(|(_, revocation)| *revocation), &self.forks);
-        let mut admins: BTreeMap<Key, Vec<&Certificate>> = BTreeMap::new();
-        for certificate in self.counted(&cuts).into_values() {
-            admins
-                .entry(*certificate.terms().subject.key())
-                .or_default()
-                .push(certificate);
-        }
-        Judged {
-            cuts,
-            admins,
-            forks: &self.forks,
-        }
-    }
-}
-
-/// What counts under a set of revocations.
-struct Judged<'a> {
-    cuts: Cuts,
-    admins: BTreeMap<Key, Vec<&'a Certificate>>,
-    forks: &'a Forks,
-}
-
-impl Judged<'_> {
-    fn stands(&self, (carrier, _): &Place, revocation: &Revocation) -> bool {
-        let certificates = self.admins.get(revocation.issuer());
-        let vouches = |admin: &&Certificate| vouches(admin, carrier, &self.cuts, self.forks);
-        certificates.is_some_and(|c| c.iter().any(vouches))
-    }
-}
-
-/// Whether what this subject signed counts when `carrier` carries it.
-fn vouches(admin: &Certificate, carrier: &Carrier, cuts: &Cuts, forks: &Forks) -> bool {
-    let terms = admin.terms();
-    let Subject::Person(key) = terms.subject else {
-        return false;
-    };
-    terms.roles.contains(&Role::Admin)
-        && carrier.chain.author == key
-        && terms.expires_ms.is_none_or(|ms| carrier.hlc.ms() < ms)
-        && cuts.allow(
-            cuts::Judged {
-                chain: &carrier.chain,
-                seq: carrier.seq,
-                commit: &carrier.commit,
-            },
-            forks,
-        )
 }

@@ -16,6 +16,7 @@ pub mod forks;
 pub mod membership;
 pub mod merkle;
 pub mod revocation;
+pub mod rotation;
 pub mod wire;
 
 #[cfg(test)]

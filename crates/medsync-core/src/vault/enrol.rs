@@ -2,7 +2,7 @@
 
 use crate::crypto::Words;
 use crate::error::{Error, Result};
-use crate::ids::{DeviceKey, ReplicaId};
+use crate::ids::{AuthorKey, ChainId, DeviceKey, ReplicaId};
 use crate::ledger::certificate::{Certificate, Role, Subject, Terms, authority_key};
 use crate::ledger::commit::Intent;
 use crate::ledger::enrol::{Grant, Request};
@@ -11,7 +11,7 @@ use crate::ledger::membership::{Device, Warning};
 use crate::ledger::revocation::{Cut, Revocation, RevocationTerms};
 use crate::model::pack::{Lane, PolicyPack};
 use crate::vault::Vault;
-use crate::vault::core::{Core, Meta, Work, WorkspaceMeta};
+use crate::vault::core::{Core, Meta, Work, WorkspaceMeta, load_commit};
 use crate::vault::granted;
 use crate::vault::open::{set_meta, take_items};
 use crate::vault::people::certify;
@@ -19,6 +19,9 @@ use crate::vault::rows::{self, Rows};
 use crate::vault::write::{OwnCommit, Signer};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+/// Where the chains of a key end.
+type Cuts = BTreeMap<ReplicaId, BTreeSet<Cut>>;
 
 impl Vault {
     /// The request of a vault that belongs to no workspace yet. The same each time it is asked.
@@ -131,7 +134,8 @@ impl Vault {
     /// [`Error::WrongSecret`] for words of another workspace.
     pub fn renew_admin(&mut self, authority: &Words) -> Result<()> {
         let key = authority_key(authority.entropy().expose());
-        if key.public() != self.core.workspace()?.authority {
+        self.core.workspace()?;
+        if key.public() != self.core.membership.current_authority() {
             return Err(Error::WrongSecret("the workspace authority's 24 words"));
         }
         self.authored(|work, signer| {
@@ -193,6 +197,21 @@ impl Vault {
     /// # Errors
     /// [`Error::Refused`] without the role admin, after its end, or for one's own key.
     pub fn revoke(&mut self, key: &[u8; 32], because: &str) -> Result<()> {
+        self.revoke_after(key, None, because)
+    }
+
+    /// As [`Vault::revoke`], but of what the person committed only that counts whose time is not
+    /// after `until_ms`: for a key that somebody else had for a while. The times are the commits'
+    /// own; of a chain, nothing counts after its first commit that is later.
+    ///
+    /// # Errors
+    /// As [`Vault::revoke`].
+    pub fn revoke_after(
+        &mut self,
+        key: &[u8; 32],
+        until_ms: Option<i64>,
+        because: &str,
+    ) -> Result<()> {
         self.require_current_admin()?;
         if self.author().is_some_and(|author| author.0 == *key) {
             return Err(Error::Refused {
@@ -202,7 +221,11 @@ impl Vault {
         }
         self.authored(|work, signer| {
             let mut commit = OwnCommit::new(work, signer, Intent::Membership, Lane::P0)?;
-            revoke(work, signer, &mut commit, key, because)?;
+            let cuts = match until_ms {
+                Some(until_ms) => cuts_until(work, key, until_ms)?,
+                None => cuts(&work.core, key),
+            };
+            put_revocation(work, signer, &mut commit, key, cuts, because)?;
             commit.store_items(work)
         })
     }
@@ -259,6 +282,46 @@ pub(crate) fn revoke(
         };
         cuts.insert(commit.id.replica, BTreeSet::from([own]));
     }
+    put_revocation(work, signer, commit, key, cuts, because)
+}
+
+/// The same ends, each moved back to the last commit that is not after a time. Times never go back
+/// along a chain.
+fn cuts_until(work: &Work, key: &[u8; 32], until_ms: i64) -> Result<Cuts> {
+    const LACKS: Error = Error::integrity("a chain lacks one of its commits");
+    let mut out = Cuts::new();
+    for (replica, ends) in cuts(&work.core, key) {
+        let author = AuthorKey(*key);
+        let chain = ChainId { author, replica };
+        let trunk = work.core.chain_no(&chain).ok_or(LACKS)?;
+        for mut end in ends {
+            while end.seq > 0 {
+                let node = work.core.forks.get(&chain).and_then(|b| b.get(&end.commit));
+                let number = node.map_or(trunk, |node| node.number);
+                let row = load_commit(work, number, end.seq)?.ok_or(LACKS)?;
+                let header = row.header()?;
+                if header.fields().hlc.ms() <= until_ms {
+                    out.entry(replica).or_default().insert(end);
+                    break;
+                }
+                end = Cut {
+                    seq: end.seq - 1,
+                    commit: header.fields().previous,
+                };
+            }
+        }
+    }
+    Ok(out)
+}
+
+fn put_revocation(
+    work: &Work,
+    signer: &Signer,
+    commit: &mut OwnCommit,
+    key: &[u8; 32],
+    cuts: Cuts,
+    because: &str,
+) -> Result<()> {
     let terms = RevocationTerms {
         workspace: work.core.workspace()?.id,
         subject: *key,
@@ -283,8 +346,8 @@ impl Core {
 /// Where the chains of a key end: up to the first gap, for what lies beyond may be one commit at a
 /// place far ahead, and all that is still to be written before it would have authority. Of a chain
 /// that forked every branch that is here from its beginning counts.
-fn cuts(core: &Core, key: &[u8; 32]) -> BTreeMap<ReplicaId, BTreeSet<Cut>> {
-    let mut cuts: BTreeMap<ReplicaId, BTreeSet<Cut>> = BTreeMap::new();
+fn cuts(core: &Core, key: &[u8; 32]) -> Cuts {
+    let mut cuts = Cuts::new();
     for chain in core.chains.iter().filter(|c| c.id.author.0 == *key) {
         let Some(branches) = core.forks.get(&chain.id) else {
             if chain.seq > 0 {

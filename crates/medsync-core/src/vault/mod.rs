@@ -6,6 +6,7 @@
 
 pub mod anchor;
 pub mod audit;
+mod authority;
 mod branches;
 mod commit_row;
 mod core;
@@ -48,6 +49,7 @@ mod verify;
 mod write;
 
 pub use anchor::{Anchor, Anchored, SharedAnchor};
+pub use authority::Vote;
 pub use deliver::Received;
 pub use doctor::{Ailment, ClockSkew, Severity};
 pub use draft::{Draft, Version};

@@ -5,6 +5,7 @@ use crate::ledger::certificate::{
     ADMIN_TERM_MS, CERTIFICATE_BYTES_MAX, Certificate, NAME_BYTES_MAX, Role, Subject, Terms,
 };
 use crate::ledger::revocation::{CUTS_MAX, Cut, REVOCATION_BYTES_MAX, Revocation, RevocationTerms};
+use crate::ledger::rotation::{Rotation, RotationTerms};
 use crate::phi::Phi;
 use coset::{CborSerializable as _, CoseSign1};
 use proptest::prelude::*;
@@ -106,6 +107,43 @@ fn roles_names_and_keys_that_cannot_be_are_refused() {
     }
 }
 
+/// A vote that keeps so many items.
+fn rotation(keeps: u8) -> Rotation {
+    let terms = RotationTerms {
+        workspace: workspace(),
+        from: authority().public(),
+        to: [7; 32],
+        keeps: (0..keeps).map(|n| [n; 32]).collect(),
+        issued: at(NOW_MS),
+    };
+    Rotation::issue(&authority(), &terms).unwrap()
+}
+
+#[test]
+fn a_rotation_reads_back_and_keeps_at_most_256_items_in_order() {
+    let issued = rotation(200);
+    let read = Rotation::parse(issued.bytes()).unwrap();
+    assert_eq!(read, issued);
+    assert_eq!(read.terms().keeps.len(), 200);
+    let over = |keeps: usize, to| {
+        let keeps = (0..keeps).map(|n| {
+            let mut hash = [0; 32];
+            hash[..8].copy_from_slice(&n.to_be_bytes());
+            hash
+        });
+        let terms = RotationTerms {
+            to,
+            keeps: keeps.collect(),
+            ..issued.terms().clone()
+        };
+        Rotation::issue(&authority(), &terms)
+    };
+    assert!(over(256, [7; 32]).is_ok());
+    assert!(matches!(over(257, [7; 32]), Err(Error::Invalid { .. })));
+    // Nor does an authority follow itself.
+    assert!(over(1, authority().public()).is_err());
+}
+
 #[test]
 fn every_flipped_byte_and_every_cut_is_refused() {
     let certificate = Certificate::issue(&authority(), &device(Some([9; 32]))).unwrap();
@@ -116,6 +154,7 @@ fn every_flipped_byte_and_every_cut_is_refused() {
             (|b| Certificate::parse(b).is_err()) as fn(&[u8]) -> bool,
         ),
         (revoked.bytes(), |b| Revocation::parse(b).is_err()),
+        (rotation(3).bytes(), |b| Rotation::parse(b).is_err()),
     ] {
         for at in 0..bytes.len() {
             let mut bad = bytes.to_vec();
@@ -138,6 +177,10 @@ fn the_bytes_of_certificates_never_change() {
     assert_eq!(
         crate::ids::hex(revoked.bytes()),
         include_str!("golden/revocation.hex").trim()
+    );
+    assert_eq!(
+        crate::ids::hex(rotation(2).bytes()),
+        include_str!("golden/rotation.hex").trim()
     );
 }
 

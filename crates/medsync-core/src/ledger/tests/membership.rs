@@ -372,6 +372,7 @@ proptest! {
         let from_authority = |item: &MemberItem| match item {
             MemberItem::Certificate(c) => *c.issuer() == authority().public(),
             MemberItem::Revocation(r) => *r.issuer() == authority().public(),
+            MemberItem::Rotation(r) => *r.issuer() == authority().public(),
         };
         let m = membership(items.into_iter().filter(|(item, _)| !from_authority(item)));
         for author in 1..5 {
