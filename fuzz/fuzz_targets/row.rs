@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use medsync_core::doc::encode;
 use medsync_core::doc::state::{Incoming, RecordState};
-use medsync_core::ids::ActorId;
+use medsync_core::ids::{ActorId, CommitId};
 use medsync_core::model::cell::Cell;
 use medsync_core::model::json::Json;
 use medsync_core::model::kind::KindRules;
@@ -40,6 +40,7 @@ fuzz_target!(|input: &[u8]| {
         patient: None,
         chain: 1,
         commit_seq: 1,
+        commit: CommitId([3; 32]),
         standing: Standing {
             clinical: true,
             reviewer: false,
