@@ -34,6 +34,8 @@ const BATCH_COMMITS: usize = 8;
 const IN_FLIGHT: usize = 4;
 /// Rows of one fsync, in bytes: the more, the fewer pages are written twice.
 const FSYNC_BYTES: usize = 16 << 20;
+/// Rows of the first one: whoever waits sees early that something is durable.
+const FIRST_FSYNC_BYTES: usize = 3 << 20;
 
 /// About how much an entry and its seal add to a change, in bytes.
 const ENTRY_ABOUT: usize = 1024;
@@ -188,6 +190,7 @@ struct Writer<'a> {
     source: &'a str,
     open: Option<(Work, ImportReport)>,
     bytes: usize,
+    limit: usize,
     durable: ImportReport,
 }
 
@@ -198,6 +201,7 @@ impl<'a> Writer<'a> {
             source,
             open: None,
             bytes: 0,
+            limit: FIRST_FSYNC_BYTES,
             durable: ImportReport::default(),
         }
     }
@@ -238,7 +242,7 @@ impl<'a> Writer<'a> {
         for group in batch {
             self.bytes += write_group(work, signer, self.source, group, report)?;
         }
-        if self.bytes < FSYNC_BYTES {
+        if self.bytes < self.limit {
             return Ok(false);
         }
         self.flush()?;
@@ -251,6 +255,7 @@ impl<'a> Writer<'a> {
             self.vault.core = work.finish()?;
             self.vault.tell_anchor();
             self.bytes = 0;
+            self.limit = FSYNC_BYTES;
             self.durable.imported += report.imported;
             self.durable.updated += report.updated;
             self.durable.unchanged += report.unchanged;
