@@ -3,8 +3,12 @@
 /// A bug that a simulation must find.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(
-    not(feature = "testing"),
-    allow(dead_code, reason = "nobody plants them without the feature")
+    not(any(test, feature = "testing")),
+    allow(
+        dead_code,
+        unreachable_pub,
+        reason = "nobody plants them without the feature"
+    )
 )]
 pub enum Bug {
     /// Syncing says yes and does nothing.
@@ -27,6 +31,7 @@ pub enum Bug {
     SkippedGate,
 }
 
+#[cfg(any(test, feature = "testing"))]
 impl Bug {
     /// Every one.
     pub const ALL: [Self; 9] = [

@@ -160,7 +160,7 @@ fn take_batch(
         known.sealed = known.sealed.max(end);
     }
     if own && received.commits > before && !received.new_incarnation {
-        incarnation::renew(work, Why::Exchange, 0);
+        incarnation::renew(work, Why::Exchange, 0)?;
         received.new_incarnation = true;
     }
     Ok(())

@@ -9,6 +9,7 @@ use crate::planted::{Bug, planted};
 use crate::vault::Vault;
 use crate::vault::core::{Meta, Work, pack_row, unpack_row};
 use crate::vault::epoch::Epoch;
+use crate::vault::exchange::count_past_copies;
 use crate::vault::open::set_meta;
 use crate::vault::rows::{self, Rows};
 use serde::{Deserialize, Serialize};
@@ -52,9 +53,9 @@ pub(crate) fn load(rows: &dyn Rows) -> Result<Option<Incarnation>> {
 }
 
 /// Takes a new incarnation and a new epoch, in whatever is being written.
-pub(crate) fn renew(work: &mut Work, why: Why, missing: u64) {
+pub(crate) fn renew(work: &mut Work, why: Why, missing: u64) -> Result<()> {
     if planted(Bug::ReusedActor) {
-        return;
+        return Ok(());
     }
     let replica = ReplicaId(work.env.bytes());
     let meta = Meta {
@@ -73,6 +74,7 @@ pub(crate) fn renew(work: &mut Work, why: Why, missing: u64) {
         missing,
     };
     work.txn.put(key(), pack_row(&row));
+    count_past_copies(work)
 }
 
 impl Vault {
@@ -81,10 +83,7 @@ impl Vault {
     /// # Errors
     /// [`crate::error::Error::Storage`] if it cannot be written.
     pub fn incarnate(&mut self) -> Result<ReplicaId> {
-        self.work(|work, _| {
-            renew(work, Why::Asked, 0);
-            Ok(())
-        })?;
+        self.work(|work, _| renew(work, Why::Asked, 0))?;
         Ok(self.replica())
     }
 }

@@ -119,7 +119,7 @@ impl Vault {
         self.watch.look(self.store.root()?, &self.core);
         work.core.epoch.anchored |= self.watch.is_on();
         if let Some(why) = self.watch.renewal() {
-            incarnation::renew(&mut work, why, self.watch.missing());
+            incarnation::renew(&mut work, why, self.watch.missing())?;
         }
         let done = job(&mut work, self.signer.as_ref())?;
         let (core, staged) = work.stage()?;

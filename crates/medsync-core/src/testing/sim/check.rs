@@ -58,7 +58,10 @@ impl World {
             .filter(|(made, _)| made.parts.len() > 1);
         let several: Vec<u32> = several.map(|(_, no)| no).collect();
         for no in several {
-            self.is_in_view(who, no)?;
+            // What was whole stays so: nothing leaves a record's history.
+            if !self.replicas[who].whole.contains(&no) && self.is_in_view(who, no)? {
+                self.replicas[who].whole.insert(no);
+            }
         }
         Ok(())
     }
@@ -83,6 +86,7 @@ impl World {
         };
         self.check_status(&status)?;
         let who = all[self.rng.below(all.len() as u64) as usize];
+        self.replicas[who].whole.clear();
         self.check_whole(who)?;
         self.check_records(who)?;
         self.check_people(who)?;
@@ -120,10 +124,7 @@ impl World {
                 status.pending
             ));
         }
-        let forked = self
-            .replicas
-            .iter()
-            .any(|r| r.cloned || !r.backups.is_empty());
+        let forked = self.replicas.iter().any(|r| r.forked);
         if !hostile && !forked && status.equivocations > 0 {
             return Err(
                 "an honest author is said to have signed two commits at one place".to_owned(),
@@ -185,7 +186,7 @@ impl World {
             let Some((no, made)) = no.and_then(|no| Some((no, self.model.get(no)?))) else {
                 continue;
             };
-            let Some(author) = roles.get(&made.author).filter(|r| !r.doubtful || !r.cloned) else {
+            let Some(author) = roles.get(&made.author) else {
                 continue;
             };
             let reviewer = author.roles.contains(&Role::Reviewer);
@@ -198,14 +199,13 @@ impl World {
             } else {
                 clinical
             };
-            let newcomer = self.replicas.iter().skip(self.plan.replicas);
-            let newcomer = newcomer
+            // A newcomer may be in or out; a cut names one branch of a chain that forked.
+            let newcomers = self.replicas.iter().skip(self.plan.replicas);
+            let mut unsure = newcomers
                 .filter(|r| r.doubtful)
-                .any(|r| r.author == made.author);
-            if entitled
-                && !newcomer
-                && self.model.before_all_cuts(made)
-                && !event.candidate.confirmed
+                .chain(self.replicas.iter().filter(|r| r.forked));
+            let unsure = unsure.any(|r| r.author == made.author);
+            if entitled && !unsure && self.model.before_all_cuts(made) && !event.candidate.confirmed
             {
                 return Err(format!("commit {no} lost the authority that it had"));
             }

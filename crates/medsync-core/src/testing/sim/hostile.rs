@@ -67,9 +67,6 @@ impl World {
         else {
             return Ok(());
         };
-        if trick == Trick::Equivocate && !super::FORKS {
-            return Ok(());
-        }
         let at = usize::from(stick) % STICKS;
         let mut folder = std::mem::take(&mut self.sticks[at]);
         let taken = self.act(who, 0, "a hostile exchange", |vault| {

@@ -7,6 +7,7 @@
 //! written as `SEED[:STEPS][!REPLICAS]`, so that one command replays it.
 
 mod acts;
+mod anchor;
 mod check;
 mod hostile;
 mod many;
@@ -33,9 +34,6 @@ pub use step::{Change, Step, Trick};
 use crate::testing::sim::world::World;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-
-/// Whether worlds have forks in them: restores that are not noticed at once, clones, equivocation.
-const FORKS: bool = false;
 
 /// What went wrong in a world.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use crate::store::fault::SimDisk;
 use crate::testing::sim::model::Revoked;
 use crate::testing::sim::pack::pack;
 use crate::testing::sim::plan::DEVICES_MAX;
-use crate::testing::sim::replica::{Backup, Replica};
+use crate::testing::sim::replica::Replica;
 use crate::testing::sim::template;
 use crate::testing::sim::world::{Fine, World};
 use std::collections::BTreeMap;
@@ -143,11 +143,9 @@ impl World {
         let Some(who) = self.who(who) else {
             return Ok(());
         };
-        let meetings = self.meetings;
         let replica = &mut self.replicas[who];
         if replica.backups.len() < BACKUPS_MAX {
-            let image: Arc<[u8]> = replica.disk.image().into();
-            replica.backups.push(Backup { image, meetings });
+            replica.backups.push(replica.disk.image().into());
         }
         Ok(())
     }
@@ -159,31 +157,36 @@ impl World {
         };
         let replica = &mut self.replicas[who];
         let count = replica.backups.len().max(1);
-        let Some(backup) = replica.backups.get(usize::from(which) % count).cloned() else {
+        let Some(image) = replica.backups.get(usize::from(which) % count).cloned() else {
             return Ok(());
         };
-        let visits = !super::FORKS;
-        if visits && (self.plan.fresh_share || backup.meetings == self.meetings) {
-            return Ok(());
-        }
         let name = replica.vault().map_err(|e| e.to_string())?.replica();
-        replica.vault = None;
-        replica.disk = SimDisk::from_image(backup.image.to_vec());
-        (replica.form, replica.question) = (None, None);
-        replica
-            .open()
-            .map_err(|e| format!("replica {who} does not open from a backup: {e}"))?;
+        let opened = replica.replace_disk(image.to_vec());
+        opened.map_err(|e| format!("replica {who} does not open from a backup: {e}"))?;
         let lost = self.forget(who)?;
+        let (mut own, mut elsewhere) = (false, false);
         for no in lost {
+            let there = self.others_hold(who, no)?;
             let place = self.model.get(no).and_then(|made| made.place);
-            // What nobody can tell from the vault before needs no other name.
             if place.is_some_and(|(chain, ..)| chain.replica == name) {
-                self.replicas[who].restored = Some(name);
+                (own, elsewhere) = (true, elsewhere | there);
             }
-            self.doubt(who, no)?;
+            if !there {
+                self.doubt(no);
+            }
         }
-        if visits {
-            self.visit(who)?;
+        let replica = &mut self.replicas[who];
+        // What nobody can tell from the vault before needs no other name.
+        if elsewhere || (own && replica.noticed) {
+            replica.restored = Some(name);
+        }
+        if own {
+            let sure = replica.anchor.as_ref().is_some_and(|anchor| !anchor.lags());
+            if sure && !replica.noticed {
+                return Err(format!(
+                    "replica {who} went back in time, and its machine did not notice"
+                ));
+            }
         }
         Ok(())
     }
@@ -202,39 +205,50 @@ impl World {
         Ok(lost)
     }
 
-    /// What only that device had may be gone for good.
-    fn doubt(&mut self, who: usize, no: u32) -> Fine {
+    /// Whether an honest device beside one has a commit.
+    fn others_hold(&mut self, who: usize, no: u32) -> Fine<bool> {
         for other in (0..self.replicas.len()).filter(|other| *other != who) {
             if !self.replicas[other].hostile && self.holds(other, no)? {
-                return Ok(());
+                return Ok(true);
             }
         }
+        Ok(false)
+    }
+
+    /// What only one device had may be gone for good.
+    fn doubt(&mut self, no: u32) {
         let at = usize::try_from(no).unwrap_or(usize::MAX);
         if let Some(made) = self.model.made.get_mut(at) {
             made.doubtful = true;
         }
-        Ok(())
     }
 
-    /// The disk is copied, and both copies go on.
+    /// The disk is copied, and both copies go on: on one machine, or on two.
     pub(super) fn clone_disk(&mut self, who: u8) -> Fine {
         let Some(who) = self.who(who) else {
             return Ok(());
         };
-        if !super::FORKS || self.replicas.len() >= DEVICES_MAX {
+        if self.replicas.len() >= DEVICES_MAX {
             return Ok(());
         }
         let seed = self.rng.next_u64();
+        let same_machine = self.rng.one_in(2);
         let suite = self.suite;
         let original = &mut self.replicas[who];
-        let disk = SimDisk::from_image(original.disk.image());
+        let image = original.disk.image();
         let names = (original.device, original.author);
+        let disk = SimDisk::default();
         let mut copy = Replica::over(disk, names, &original.roles.clone(), seed, suite);
-        original.cloned = true;
-        (copy.cloned, copy.doubtful) = (true, original.doubtful);
+        original.forked = true;
+        copy.doubtful = original.doubtful;
         copy.held.clone_from(&original.held);
-        copy.open()
-            .map_err(|e| format!("a copy of replica {who} does not open: {e}"))?;
+        copy.anchor = match &original.anchor {
+            Some(anchor) if same_machine => Some(Arc::clone(anchor)),
+            Some(_) => Some(Arc::default()),
+            None => None,
+        };
+        let opened = copy.replace_disk(image);
+        opened.map_err(|e| format!("a copy of replica {who} does not open: {e}"))?;
         self.replicas.push(copy);
         Ok(())
     }

@@ -15,6 +15,8 @@ pub struct Plan {
     pub hostile: Vec<bool>,
     /// Whether those who meet use a new folder each time.
     pub fresh_share: bool,
+    /// Whether machines remember their vaults, so that older disks are noticed.
+    pub anchored: bool,
     /// What happens, with the number of each step.
     pub steps: Vec<(usize, Step)>,
     /// Vaults that do not take part.
@@ -90,7 +92,7 @@ impl Plan {
                 hostile[1 + rng.below(replicas as u64 - 1) as usize] = true;
             }
         }
-        let fresh_share = rng.one_in(2);
+        let (fresh_share, anchored) = (rng.one_in(2), rng.one_in(2));
         let mut maker = Maker { rng, weather };
         let mut steps = maker.begin();
         for _ in 0..1 + maker.rng.below(2) {
@@ -105,6 +107,7 @@ impl Plan {
             replicas,
             hostile,
             fresh_share,
+            anchored,
             steps,
             without: Vec::new(),
         }

@@ -5,20 +5,13 @@ use crate::error::{Error, Result};
 use crate::ids::{AuthorKey, DeviceKey, RecordId, ReplicaId};
 use crate::ledger::certificate::Role;
 use crate::store::fault::{Rng, SeededEnv, SimDisk};
+use crate::testing::sim::anchor::Memory;
 use crate::testing::sim::model::Numbers;
 use crate::testing::sim::template::{self, Member};
-use crate::vault::{Question, Vault, Version};
+use crate::vault::{Anchored, Question, SharedAnchor, Vault, Version};
 use std::sync::Arc;
 
 const DAY_MS: i64 = 24 * 3_600_000;
-
-/// A disk as it was once.
-#[derive(Clone)]
-pub(super) struct Backup {
-    pub(super) image: Arc<[u8]>,
-    /// How many times all had met by then.
-    pub(super) meetings: u32,
-}
 
 /// A form or a question as somebody saw it.
 pub(super) struct Held<T> {
@@ -34,22 +27,28 @@ pub(super) struct Replica {
     pub(super) hostile: bool,
     /// Some admin revoked the device, or admitted it while being revoked.
     pub(super) doubtful: bool,
-    /// It has a copy, or is one.
-    pub(super) cloned: bool,
     pub(super) env: Arc<SeededEnv>,
     pub(super) disk: SimDisk,
     pub(super) vault: Option<Vault>,
     pub(super) form: Option<Held<(RecordId, Version)>>,
     pub(super) question: Option<Held<Question>>,
-    pub(super) backups: Vec<Backup>,
+    pub(super) backups: Vec<Arc<[u8]>>,
     /// The commits that it held when it was last looked at.
     pub(super) held: Numbers,
+    /// The commits over several records that it was seen to show whole.
+    pub(super) whole: Numbers,
     /// It went back in time under this name, which it must not keep.
     pub(super) restored: Option<ReplicaId>,
     /// How far its clock ever was ahead of the others.
     pub(super) ahead_days: i64,
     days: i64,
     suite: Suite,
+    /// What its machine remembers of the vault.
+    pub(super) anchor: Option<Arc<Memory>>,
+    /// It ever was restored or copied: its chains may have forked.
+    pub(super) forked: bool,
+    /// The machine noticed that the disk went back.
+    pub(super) noticed: bool,
 }
 
 impl Replica {
@@ -79,7 +78,6 @@ impl Replica {
             roles: roles.to_vec(),
             hostile: false,
             doubtful: false,
-            cloned: false,
             env: Arc::new(SeededEnv::new(seed)),
             disk,
             vault: None,
@@ -87,10 +85,14 @@ impl Replica {
             question: None,
             backups: Vec::new(),
             held: Numbers::new(),
+            whole: Numbers::new(),
             restored: None,
             ahead_days: 0,
             days: 0,
             suite,
+            anchor: None,
+            forked: false,
+            noticed: false,
         }
     }
 
@@ -103,8 +105,24 @@ impl Replica {
     pub(super) fn open(&mut self) -> Result<()> {
         self.vault = None;
         let env = Arc::clone(&self.env);
-        self.vault = Some(template::open(&self.disk, env, self.suite)?);
+        let mut vault = template::open(&self.disk, env, self.suite)?;
+        if let Some(anchor) = &self.anchor {
+            let memory: SharedAnchor = Arc::<Memory>::clone(anchor);
+            let said = vault.anchor(memory)?;
+            self.noticed |= !matches!(said, Anchored::Held | Anchored::Unwatched);
+        }
+        self.vault = Some(vault);
         Ok(())
+    }
+
+    /// It gets a disk from elsewhere or from another time.
+    pub(super) fn replace_disk(&mut self, image: Vec<u8>) -> Result<()> {
+        self.vault = None;
+        self.disk = SimDisk::from_image(image);
+        (self.form, self.question) = (None, None);
+        (self.forked, self.noticed) = (true, false);
+        self.whole.clear();
+        self.open()
     }
 
     /// Moves the clock.
@@ -120,6 +138,9 @@ impl Replica {
     pub(super) fn lose_power(&mut self, rng: &mut Rng) -> Result<()> {
         self.vault = None;
         self.disk = self.disk.after_power_loss(rng);
+        if let Some(anchor) = &self.anchor {
+            anchor.lose_power(rng);
+        }
         while rng.one_in(4) {
             self.disk.cut_at(1 + rng.below(12));
             if self.open().is_ok() {

@@ -2,7 +2,7 @@
 
 use crate::crypto::Suite;
 use crate::error::{Error, Result};
-use crate::ids::RecordId;
+use crate::ids::{RecordId, ReplicaId};
 use crate::store::fault::Rng;
 use crate::testing::sim::model::{CANARY, Made, Model, Numbers, because, in_view};
 use crate::testing::sim::pack::record;
@@ -13,6 +13,7 @@ use crate::testing::sim::stick::Stick;
 use crate::testing::sim::template;
 use crate::vault::Vault;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Sticks of a world.
 pub(super) const STICKS: usize = 3;
@@ -30,8 +31,6 @@ pub(super) struct World {
     /// Where all meet.
     pub(super) share: Stick,
     pub(super) model: Model,
-    /// How often all met.
-    pub(super) meetings: u32,
     /// The newest pack that an honest admin put into force.
     pub(super) pack: u32,
     /// Of the step that is under way.
@@ -54,6 +53,7 @@ impl World {
             let seed = Rng::new(plan.seed ^ (no as u64) << 32).next_u64();
             let mut replica = Replica::new(member, seed, suite);
             replica.hostile = plan.hostile.get(no).copied().unwrap_or(false);
+            replica.anchor = plan.anchored.then(Arc::default);
             replica.open()?;
             replicas.push(replica);
         }
@@ -65,7 +65,6 @@ impl World {
             kept: Vec::new(),
             share: Stick::default(),
             model: Model::default(),
-            meetings: 0,
             pack: 1,
             rng: Rng::new(plan.seed),
         })
@@ -210,6 +209,7 @@ impl World {
                     (made.place, made.doubtful) = (Some(place), false);
                 }
                 self.replicas[who].held.insert(no);
+                self.check_story(who, place.0.replica)?;
                 // It must have survived, if the power went after it was acknowledged.
                 self.check_held(who)
             }
@@ -217,6 +217,15 @@ impl World {
             Some(_) => self.check_absent(who, no),
             None => self.find_doubtful(who, no),
         }
+    }
+
+    /// A disk that went back in time, and whose machine knows it, tells no second story.
+    fn check_story(&mut self, who: usize, name: ReplicaId) -> Fine {
+        let replica = &self.replicas[who];
+        if replica.noticed && replica.restored == Some(name) {
+            return Err(format!("replica {who} went on under the name of its past"));
+        }
+        Ok(())
     }
 
     /// After a cut: the commit under way is there, all of it, or nowhere.

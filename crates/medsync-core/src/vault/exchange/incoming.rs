@@ -14,7 +14,7 @@ use crate::vault::exchange::keys::{self, KEYS_BYTES_MAX, KeyFile};
 use crate::vault::exchange::manifest::{FileMark, MARKS_BYTES_MAX, Marks, read_label};
 use crate::vault::exchange::outgoing::{FILE_BYTES, held};
 use crate::vault::exchange::{
-    Ahead, ExchangeProgress, Found, FoundKeys, Numbers, PeerMarks, Phase, Visit, words,
+    Ahead, ExchangeProgress, Found, FoundKeys, PeerMarks, Phase, Visit, words,
 };
 use crate::vault::incarnation;
 use crate::vault::marks::Marks as PeerMark;
@@ -347,6 +347,18 @@ impl Visit<'_> {
         })
     }
 
+    /// Whether a peer holds commits under this vault's name that the vault does not know: then it is
+    /// an old copy, and they are on their way once its own marks say what it lacks.
+    fn knows_more_of_us(&self, marks: &Marks) -> bool {
+        let core = &self.vault.core;
+        marks.held.chains().any(|(id, ranges)| {
+            let theirs = ranges.last().map_or(0, |(_, last)| *last);
+            let here = core.chains.iter().filter(|c| c.id == *id);
+            let here = here.map(|c| c.max_seq).max().unwrap_or(0);
+            id.replica == core.meta.replica && theirs > here
+        })
+    }
+
     /// Keeps the newest marks of each current device.
     fn keep_marks(&mut self, found: &[Found]) -> Result<()> {
         let rows = self.vault.store.read()?;
@@ -354,7 +366,7 @@ impl Visit<'_> {
         let mut newer: Vec<(DeviceKey, PeerMark)> = Vec::new();
         for marks in found.iter().filter_map(|f| f.marks.as_ref()) {
             if marks.device == own {
-                if marks.counter > Numbers::load(&rows)?.counter {
+                if marks.counter > self.counter {
                     self.report.rolled_back.push(own);
                     self.ahead = Some(self.ahead_by(marks)?);
                 }
@@ -363,6 +375,13 @@ impl Visit<'_> {
             if !self.is_current(&marks.device) {
                 self.report.strangers.push(marks.device);
                 continue;
+            }
+            if self.ahead.is_none() && self.knows_more_of_us(marks) {
+                self.report.rolled_back.push(own);
+                self.ahead = Some(Ahead {
+                    counter: self.counter,
+                    knows_name: true,
+                });
             }
             let mut row = PeerMark {
                 counter: marks.counter,

@@ -31,7 +31,7 @@ use crate::error::{Error, Result};
 use crate::ids::{DeviceKey, WorkspaceId};
 use crate::phi::Phi;
 use crate::vault::Vault;
-use crate::vault::core::{pack_row, unpack_row};
+use crate::vault::core::{Work, pack_row, unpack_row};
 use crate::vault::deliver::Received;
 use crate::vault::incarnation::{self, Why};
 use crate::vault::marks::Held;
@@ -201,6 +201,7 @@ impl Vault {
         files::check(folder)?;
         let device = self.device()?;
         let held = outgoing::held(&self.store.read()?, &self.core)?;
+        let counter = Numbers::load(&self.store.read()?)?.counter;
         let mut visit = Visit {
             dir: files::workspace_dir(&workspace),
             own: files::device_dir(&self.core.meta.device),
@@ -210,6 +211,7 @@ impl Vault {
             progress,
             device,
             held,
+            counter,
             ahead: None,
             report: ExchangeReport::default(),
         };
@@ -234,14 +236,29 @@ impl Vault {
     fn count_on(&mut self, counter: u64, renew: bool) -> Result<()> {
         self.work(|work, _| {
             if renew {
-                incarnation::renew(work, Why::Exchange, 0);
+                incarnation::renew(work, Why::Exchange, 0)?;
             }
-            let file = Numbers::load(work)?.file;
-            let numbers = Numbers { counter, file };
+            let known = Numbers::load(work)?;
+            let numbers = Numbers {
+                counter: counter.max(known.counter),
+                file: known.file,
+            };
             work.txn.put(Numbers::key(), pack_row(&numbers));
             Ok(())
         })
     }
+}
+
+/// How far the number of a vault's marks jumps with each new incarnation: further than any copy of
+/// it can have counted, so that nobody takes its marks for older ones than the copy's.
+const COPY_MARKS_MAX: u64 = 1 << 20;
+
+/// Numbers a vault's marks past all that another copy of it may have left.
+pub(crate) fn count_past_copies(work: &mut Work) -> Result<()> {
+    let mut numbers = Numbers::load(work)?;
+    numbers.counter = numbers.counter.saturating_add(COPY_MARKS_MAX);
+    work.txn.put(Numbers::key(), pack_row(&numbers));
+    Ok(())
 }
 
 /// Marks of this device that this vault never wrote: it is an old copy of another.
@@ -268,6 +285,8 @@ struct Visit<'a> {
     own: String,
     /// The sealed commits that are here.
     held: Held,
+    /// The number of this vault's last marks as the exchange began.
+    counter: u64,
     /// Newer marks of this device, if there are any.
     ahead: Option<Ahead>,
 }
