@@ -1,9 +1,9 @@
 //! The data file as it was before a change of format.
 
+use super::Store;
 use super::file::{self, DATA_FILE};
-use super::{Home, Store};
+use super::place::Place;
 use crate::error::{Error, Result};
-use std::fs;
 use std::io;
 
 /// The name of the data file of an older format.
@@ -21,17 +21,17 @@ impl Store {
         const WHAT: &str = "keeping a copy of the vault's data file; it needs as much room again";
         let name = name(format);
         let copy = || -> io::Result<()> {
-            let mut from = fs::File::open(home.dir.join(DATA_FILE))?;
-            let mut to = file::create_new(&home.dir, &name).map_err(io::Error::other)?;
+            let mut from = home.place.read(DATA_FILE)?;
+            let mut to = home.place.create(&file::new_name(&name))?;
             io::copy(&mut from, &mut to)?;
-            to.sync_all()
+            to.sync()
         };
         copy().map_err(|e| {
             // What there is of it takes the room that was wanting.
-            fs::remove_file(file::new_path(&home.dir, &name)).ok();
+            file::remove(&*home.place, &file::new_name(&name));
             Error::io(WHAT, &e)
         })?;
-        file::rename_new(&home.dir, &name)
+        file::rename_new(&*home.place, &name)
     }
 
     /// The formats of which a copy is kept.
@@ -39,7 +39,7 @@ impl Store {
         let Some(home) = &self.engine.home else {
             return Ok(Vec::new());
         };
-        befores(home)
+        befores(&*home.place)
     }
 
     /// Removes the copies of older formats.
@@ -47,23 +47,21 @@ impl Store {
         let Some(home) = &self.engine.home else {
             return Ok(());
         };
-        for format in befores(home)? {
-            fs::remove_file(home.dir.join(name(format)))
+        for format in befores(&*home.place)? {
+            home.place
+                .remove(&name(format))
                 .map_err(|e| Error::io("removing the copy of an older format", &e))?;
         }
         Ok(())
     }
 }
 
-fn befores(home: &Home) -> Result<Vec<u32>> {
-    const WHAT: &str = "listing the vault's folder";
+fn befores(place: &dyn Place) -> Result<Vec<u32>> {
     let prefix = format!("{DATA_FILE}.before-");
-    let mut formats = Vec::new();
-    for entry in fs::read_dir(&home.dir).map_err(|e| Error::io(WHAT, &e))? {
-        let file = entry.map_err(|e| Error::io(WHAT, &e))?.file_name();
-        let format = file.to_str().and_then(|f| f.strip_prefix(&prefix));
-        formats.extend(format.and_then(|f| f.parse::<u32>().ok()));
-    }
+    let names = place.names();
+    let names = names.map_err(|e| Error::io("listing the vault's folder", &e))?;
+    let number = |name: &String| name.strip_prefix(&prefix)?.parse().ok();
+    let mut formats: Vec<u32> = names.iter().filter_map(number).collect();
     formats.sort_unstable();
     Ok(formats)
 }

@@ -1,5 +1,9 @@
 //! A simulated disk that forgets, tears and garbles what was not synced, all from one seed.
 
+mod folder;
+
+pub use folder::SimFolder;
+
 use crate::env::{Env, SharedEnv};
 use crate::planted::{Bug, planted};
 use redb::StorageBackend;
@@ -96,14 +100,9 @@ enum Op {
     SetLen(usize),
 }
 
+/// The power, and the faults to come: of one disk, or of all files of a folder.
 #[derive(Debug, Default)]
-struct State {
-    /// What reads see: the system's cache.
-    live: Vec<u8>,
-    /// What is on the platter for sure.
-    durable: Vec<u8>,
-    /// What happened since the last sync.
-    pending: Vec<Op>,
+struct Power {
     ops: u64,
     cut_at: Option<u64>,
     fail_at: Option<(u64, ErrorKind)>,
@@ -112,6 +111,76 @@ struct State {
     off: bool,
     /// A fault that was asked for has happened.
     struck: bool,
+}
+
+type SharedPower = Arc<Mutex<Power>>;
+
+fn lock_power(power: &SharedPower) -> MutexGuard<'_, Power> {
+    power.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Power {
+    fn cut_at(&mut self, op: u64) {
+        self.cut_at = Some(self.ops + op);
+    }
+
+    fn fail_at(&mut self, op: u64, kind: ErrorKind) {
+        self.fail_at = Some((self.ops + op, kind));
+    }
+
+    fn fail_read_at(&mut self, n: u64, kind: ErrorKind) {
+        self.fail_read_at = Some((self.reads + n, kind));
+    }
+
+    const fn calm(&mut self) {
+        (self.cut_at, self.fail_at, self.fail_read_at) = (None, None, None);
+    }
+
+    fn alive(&self) -> io::Result<()> {
+        if self.off {
+            return Err(io::Error::other("the power is off"));
+        }
+        Ok(())
+    }
+
+    fn tick(&mut self) -> io::Result<()> {
+        self.ops += 1;
+        if self.cut_at == Some(self.ops) {
+            self.off = true;
+            self.struck = true;
+        }
+        self.alive()?;
+        match self.fail_at {
+            Some((op, kind)) if op == self.ops => {
+                self.struck = true;
+                Err(kind.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn tick_read(&mut self) -> io::Result<()> {
+        self.alive()?;
+        self.reads += 1;
+        match self.fail_read_at {
+            Some((read, kind)) if read == self.reads => {
+                self.struck = true;
+                Err(kind.into())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// What reads see: the system's cache.
+    live: Vec<u8>,
+    /// What is on the platter for sure.
+    durable: Vec<u8>,
+    /// What happened since the last sync.
+    pending: Vec<Op>,
+    power: SharedPower,
     sync_failed: bool,
     /// Something reached the disk after a sync of it had failed.
     used_after_failed_sync: bool,
@@ -134,36 +203,32 @@ impl SimDisk {
 
     /// The power goes at the `op`-th write, sync or change of length from now.
     pub fn cut_at(&self, op: u64) {
-        let mut state = self.state();
-        state.cut_at = Some(state.ops + op);
+        lock_power(&self.state().power).cut_at(op);
     }
 
     /// The `op`-th write, sync or change of length from now fails once, the power stays.
     pub fn fail_at(&self, op: u64, kind: ErrorKind) {
-        let mut state = self.state();
-        state.fail_at = Some((state.ops + op, kind));
+        lock_power(&self.state().power).fail_at(op, kind);
     }
 
     /// The `n`-th read from now fails once: with `UnexpectedEof` it is a short one.
     pub fn fail_read_at(&self, n: u64, kind: ErrorKind) {
-        let mut state = self.state();
-        state.fail_read_at = Some((state.reads + n, kind));
+        lock_power(&self.state().power).fail_read_at(n, kind);
     }
 
     /// Forgets faults that have not happened yet.
     pub fn calm(&self) {
-        let mut state = self.state();
-        (state.cut_at, state.fail_at, state.fail_read_at) = (None, None, None);
+        lock_power(&self.state().power).calm();
     }
 
     /// Whether a cut or a failure happened.
     pub fn struck(&self) -> bool {
-        self.state().struck
+        lock_power(&self.state().power).struck
     }
 
     /// Whether the power is off.
     pub fn is_off(&self) -> bool {
-        self.state().off
+        lock_power(&self.state().power).off
     }
 
     /// Whether a sync failed, and whether something was written or synced afterwards.
@@ -179,7 +244,7 @@ impl SimDisk {
 
     /// How many writes, syncs and changes of length there were.
     pub fn ops(&self) -> u64 {
-        self.state().ops
+        lock_power(&self.state().power).ops
     }
 
     /// What a process that starts after another one died (with the power on) finds.
@@ -222,6 +287,11 @@ impl SimDisk {
         })))
     }
 
+    /// Shares the power, and with it the faults to come, of a folder.
+    fn join(&self, power: &SharedPower) {
+        self.state().power = Arc::clone(power);
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -248,40 +318,21 @@ fn tear(image: &mut Vec<u8>, at: usize, bytes: &[u8], whole: bool, rng: &mut Rng
 
 impl State {
     fn alive(&self) -> io::Result<()> {
-        if self.off {
-            return Err(io::Error::other("the power is off"));
-        }
-        Ok(())
+        lock_power(&self.power).alive()
+    }
+
+    fn is_off(&self) -> bool {
+        lock_power(&self.power).off
     }
 
     /// Counts an operation; what is pending already may be lost with it.
     fn tick(&mut self) -> io::Result<()> {
-        self.ops += 1;
         self.used_after_failed_sync |= self.sync_failed;
-        if self.cut_at == Some(self.ops) {
-            self.off = true;
-            self.struck = true;
-        }
-        self.alive()?;
-        match self.fail_at {
-            Some((op, kind)) if op == self.ops => {
-                self.struck = true;
-                Err(kind.into())
-            }
-            _ => Ok(()),
-        }
+        lock_power(&self.power).tick()
     }
 
-    fn tick_read(&mut self) -> io::Result<()> {
-        self.alive()?;
-        self.reads += 1;
-        match self.fail_read_at {
-            Some((read, kind)) if read == self.reads => {
-                self.struck = true;
-                Err(kind.into())
-            }
-            _ => Ok(()),
-        }
+    fn tick_read(&self) -> io::Result<()> {
+        lock_power(&self.power).tick_read()
     }
 
     fn apply(image: &mut Vec<u8>, op: &Op) {
@@ -302,7 +353,7 @@ impl State {
         // Pending before the power goes: the very write that was under way may be torn.
         self.pending.push(op);
         if let Err(error) = self.tick() {
-            if !self.off {
+            if !self.is_off() {
                 self.pending.pop();
             }
             return Err(error);
@@ -326,7 +377,7 @@ impl StorageBackend for SimDisk {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let mut state = self.state();
+        let state = self.state();
         state.tick_read()?;
         let at = index(offset)?;
         let end = at.saturating_add(out.len());
@@ -344,7 +395,7 @@ impl StorageBackend for SimDisk {
         let mut state = self.state();
         state.alive()?;
         if let Err(error) = state.tick() {
-            if !state.off {
+            if !state.is_off() {
                 // As Linux does: the pages count as clean, so that no later sync writes them.
                 state.pending.clear();
                 state.sync_failed = true;

@@ -1,24 +1,24 @@
 //! What opens the vault's files: unlocking by any slot, and changing slots.
 
 use super::file::{self, KEY_FILE, TRIES_FILE};
+use super::place::Place;
 use super::{Store, Unlock};
 use crate::crypto::keyfile::KeyFile;
 use crate::crypto::tries::{TRIES_MAX, Tries};
 use crate::crypto::{Kdf, KeyWrapper, RootKey, SlotInfo, SlotKind, Words};
 use crate::env::Env;
 use crate::error::{Error, Result};
-use std::path::Path;
 use std::sync::PoisonError;
 
 /// The root. The vault's lock is held, so tries come one after the other.
 pub(super) fn unlock(
-    dir: &Path,
+    place: &dyn Place,
     env: &dyn Env,
     keys: &KeyFile,
     unlock: Unlock<'_>,
 ) -> Result<RootKey> {
     match unlock {
-        Unlock::Passphrase(passphrase) => try_passphrase(dir, env, keys, passphrase),
+        Unlock::Passphrase(passphrase) => try_passphrase(place, env, keys, passphrase),
         // Nobody guesses 256 bits: these need no waiting.
         Unlock::Recovery(words) => keys.unlock_recovery(words),
         Unlock::Host(wrapper) => keys.unlock_host(wrapper),
@@ -32,19 +32,24 @@ pub(super) fn unlock(
     }
 }
 
-fn try_passphrase(dir: &Path, env: &dyn Env, keys: &KeyFile, passphrase: &str) -> Result<RootKey> {
+fn try_passphrase(
+    place: &dyn Place,
+    env: &dyn Env,
+    keys: &KeyFile,
+    passphrase: &str,
+) -> Result<RootKey> {
     let now_ms = env.now_ms();
-    let kept = file::read_limited(dir, TRIES_FILE, TRIES_MAX)?;
+    let kept = file::read_limited(place, TRIES_FILE, TRIES_MAX)?;
     let mut tries = Tries::read(kept.as_deref(), now_ms);
     let begun = tries.begin("the passphrase", now_ms);
-    let counted = file::write_new(dir, TRIES_FILE, &tries.to_bytes())
-        .and_then(|()| file::rename_new(dir, TRIES_FILE));
+    let counted = file::write_new(place, TRIES_FILE, &tries.to_bytes())
+        .and_then(|()| file::rename_new(place, TRIES_FILE));
     // A full disk must not keep a clinic from reading: what cannot be counted is not refused.
     if counted.is_ok() {
         begun?;
     }
     let root = keys.unlock_passphrase(passphrase)?;
-    file::remove(dir, TRIES_FILE);
+    file::remove(place, TRIES_FILE);
     Ok(root)
 }
 
@@ -73,8 +78,8 @@ impl Store {
         let mut keys = home.keys.lock().unwrap_or_else(PoisonError::into_inner);
         let mut changed = keys.clone();
         change(&mut changed)?;
-        file::write_new(&home.dir, KEY_FILE, &changed.to_bytes())?;
-        file::rename_new(&home.dir, KEY_FILE)?;
+        file::write_new(&*home.place, KEY_FILE, &changed.to_bytes())?;
+        file::rename_new(&*home.place, KEY_FILE)?;
         *keys = changed;
         Ok(())
     }

@@ -13,6 +13,7 @@ mod journal;
 mod keys;
 mod overlay;
 mod page_cipher;
+mod place;
 mod rekey;
 #[cfg(test)]
 mod tests;
@@ -31,12 +32,12 @@ use engine::Engine;
 use fail::{from_redb, stopped};
 use journal::Journal;
 use page_cipher::{PageCipher, Pages};
-use redb::backends::FileBackend;
+pub(crate) use place::{Folder, SharedPlace};
+use place::{Lock, Place};
 use redb::{Database, Durability, TableDefinition};
 use std::fmt;
-use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 /// Everything is in one table: each table more costs 150 us a commit.
@@ -112,9 +113,10 @@ pub struct Store {
 
 /// Where a store lives that is not in memory.
 struct Home {
-    dir: PathBuf,
+    place: SharedPlace,
     keys: Mutex<KeyFile>,
-    lock: File,
+    lock: Lock,
+    tuning: Tuning,
 }
 
 impl Store {
@@ -131,17 +133,40 @@ impl Store {
         words: &Words,
         first: impl FnOnce(&Self) -> Result<T>,
     ) -> Result<(Self, T)> {
-        file::make_dir(dir)?;
-        let lock = file::lock(dir)?;
-        refuse_existing(dir)?;
+        Self::create_at(
+            Folder::shared(dir),
+            env,
+            passphrase,
+            suite,
+            kdf,
+            words,
+            first,
+        )
+    }
+
+    /// As [`Store::create`], anywhere.
+    pub(crate) fn create_at<T>(
+        place: SharedPlace,
+        env: SharedEnv,
+        passphrase: &str,
+        suite: Suite,
+        kdf: Kdf,
+        words: &Words,
+        first: impl FnOnce(&Self) -> Result<T>,
+    ) -> Result<(Self, T)> {
+        place
+            .make()
+            .map_err(|e| Error::io("making the vault's folder", &e))?;
+        let lock = place.lock(LOCK_FILE)?;
+        refuse_existing(&*place)?;
         let (keys, root) = KeyFile::create(&*env, suite, passphrase, kdf, words)?;
-        file::write_new(dir, KEY_FILE, &keys.to_bytes())?;
-        create_data(dir, &env, &keys, &root)?;
-        file::rename_new(dir, DATA_FILE)?;
-        let store = Self::open_files(dir, env, keys, root, lock, Tuning::default())?;
+        file::write_new(&*place, KEY_FILE, &keys.to_bytes())?;
+        create_data(&*place, &env, &keys, &root, Tuning::default())?;
+        file::rename_new(&*place, DATA_FILE)?;
+        let store = Self::open_files(Arc::clone(&place), env, keys, root, lock, Tuning::default())?;
         let written = first(&store)?;
         // The key file last: with it the vault exists.
-        file::rename_new(dir, KEY_FILE)?;
+        file::rename_new(&*place, KEY_FILE)?;
         Ok((store, written))
     }
 
@@ -160,25 +185,35 @@ impl Store {
         unlock: Unlock<'_>,
         tuning: Tuning,
     ) -> Result<Self> {
+        Self::open_at(Folder::shared(dir), env, unlock, tuning)
+    }
+
+    /// As [`Store::open_with`], anywhere.
+    pub(crate) fn open_at(
+        place: SharedPlace,
+        env: SharedEnv,
+        unlock: Unlock<'_>,
+        tuning: Tuning,
+    ) -> Result<Self> {
         // Asked first: looking for a vault must not leave a lock file where there is none.
-        read_keys(dir)?;
-        let lock = file::lock(dir)?;
-        let keys = read_keys(dir)?;
-        let root = keys::unlock(dir, &*env, &keys, unlock)?;
-        rekey::finish(dir, &keys)?;
-        file::remove_leftovers(dir);
-        Self::open_files(dir, env, keys, root, lock, tuning)
+        read_keys(&*place)?;
+        let lock = place.lock(LOCK_FILE)?;
+        let keys = read_keys(&*place)?;
+        let root = keys::unlock(&*place, &*env, &keys, unlock)?;
+        rekey::finish(&*place, &keys)?;
+        file::remove_leftovers(&*place);
+        Self::open_files(place, env, keys, root, lock, tuning)
     }
 
     fn open_files(
-        dir: &Path,
+        place: SharedPlace,
         env: SharedEnv,
         keys: KeyFile,
         root: RootKey,
-        lock: File,
+        lock: Lock,
         tuning: Tuning,
     ) -> Result<Self> {
-        let backend = file_backend(file::open_data(dir)?)?;
+        let backend = file::open_data(&*place)?;
         let key = keys.page_key(&root)?;
         let data = Data {
             suite: keys.suite(),
@@ -187,9 +222,10 @@ impl Store {
         };
         let (db, journal) = data.open(backend, &env, tuning)?;
         let home = Home {
-            dir: dir.to_owned(),
+            place,
             keys: Mutex::new(keys),
             lock,
+            tuning,
         };
         Self::finish(db, journal, env, root, Some(home))
     }
@@ -295,19 +331,19 @@ impl fmt::Debug for Store {
     }
 }
 
-fn read_keys(dir: &Path) -> Result<KeyFile> {
-    let bytes = file::read_limited(dir, KEY_FILE, KEY_FILE_MAX)?;
+fn read_keys(place: &dyn Place) -> Result<KeyFile> {
+    let bytes = file::read_limited(place, KEY_FILE, KEY_FILE_MAX)?;
     KeyFile::from_bytes(&bytes.ok_or(Error::NotFound("vault"))?)
 }
 
 /// A vault is never overwritten, nor is a data file whose key file somebody lost.
-fn refuse_existing(dir: &Path) -> Result<()> {
-    if dir.join(KEY_FILE).exists() {
+fn refuse_existing(place: &dyn Place) -> Result<()> {
+    if file::exists(place, KEY_FILE) {
         return Err(Error::invalid("a vault is in this folder already; open it"));
     }
     // An interrupted `create` leaves the key file under its temporary name.
-    let interrupted = file::new_path(dir, KEY_FILE).exists();
-    if dir.join(DATA_FILE).exists() && !interrupted {
+    let interrupted = file::exists(place, &file::new_name(KEY_FILE));
+    if file::exists(place, DATA_FILE) && !interrupted {
         return Err(Error::invalid(
             "a data file without its key file is in this folder; bring the key file back",
         ));
@@ -315,14 +351,21 @@ fn refuse_existing(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-fn create_data(dir: &Path, env: &SharedEnv, keys: &KeyFile, root: &RootKey) -> Result<()> {
-    let backend = file_backend(file::create_new(dir, DATA_FILE)?)?;
+fn create_data(
+    place: &dyn Place,
+    env: &SharedEnv,
+    keys: &KeyFile,
+    root: &RootKey,
+    tuning: Tuning,
+) -> Result<()> {
+    drop(file::create_new(place, DATA_FILE)?);
+    let backend = place.open(&file::new_name(DATA_FILE))?;
     let data = Data {
         suite: keys.suite(),
         key: keys.page_key(root)?,
         id: *keys.file_id(),
     };
-    let (db, _) = data.create(backend, env, Tuning::default())?;
+    let (db, _) = data.create(backend, env, tuning)?;
     db.close()
         .map_err(|e| from_redb("creating the data file", e))
 }
@@ -380,10 +423,6 @@ impl Data {
         });
         Ok((db, journal))
     }
-}
-
-fn file_backend(file: File) -> Result<FileBackend> {
-    FileBackend::new(file).map_err(|e| from_redb("opening the data file", e))
 }
 
 /// With two phases a crash never leaves pages to be judged by their checksums: those are not keyed,

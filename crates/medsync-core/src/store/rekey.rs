@@ -7,13 +7,13 @@
 use super::fail::stopped;
 use super::file::{self, DATA_FILE, KEY_FILE};
 use super::page_cipher::preamble_id;
-use super::{Data, Store, Tuning, create_data, file_backend};
+use super::place::{Place, SharedPlace};
+use super::{Data, Store, Tuning, create_data};
 use crate::crypto::keyfile::{KeyFile, NewKeys, Renewed};
 use crate::crypto::{RootKey, SlotInfo};
 use crate::error::{Error, Result};
 use std::io::Read as _;
-use std::path::Path;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 /// About how many bytes of rows a transaction of the copy takes.
 const CHUNK_BYTES: usize = 8 * 1024 * 1024;
@@ -45,37 +45,36 @@ impl Store {
     ) -> Result<Rekeyed> {
         const WHAT: Error = Error::invalid("a store without files has no keys of its own");
         let home = self.engine.home.as_ref().ok_or(WHAT)?;
-        let dir = home.dir.clone();
+        let place = Arc::clone(&home.place);
         let Renewed { keys, root, lost } = {
             let old = home.keys.lock().unwrap_or_else(PoisonError::into_inner);
             old.renewed(&*self.env, new)?
         };
-        let lock = home.lock.try_clone();
-        let lock = lock.map_err(|e| Error::io("locking the vault", &e))?;
-        create_data(&dir, &self.env, &keys, &root)?;
-        let copy = self.open_copy(&dir, &keys, &root)?;
+        let (lock, tuning) = (Arc::clone(&home.lock), home.tuning);
+        create_data(&*place, &self.env, &keys, &root, tuning)?;
+        let copy = self.open_copy(&place, &keys, &root)?;
         let rows = self.copy_rows(&copy, &root, change, progress)?;
         drop(copy);
         // Opened anew, the copy is checked from its root to its last page.
-        let copy = self.open_copy(&dir, &keys, &root)?;
+        let copy = self.open_copy(&place, &keys, &root)?;
         if count(&copy)? != rows {
             return Err(Error::integrity("the new data file lacks rows"));
         }
         drop(copy);
-        file::write_new(&dir, KEY_FILE, &keys.to_bytes())?;
+        file::write_new(&*place, KEY_FILE, &keys.to_bytes())?;
         // Never a key file whose data file has no name yet.
-        file::sync_names(&dir)?;
+        file::sync_names(&*place)?;
         let env = self.env.clone();
         drop(self);
-        file::rename_new(&dir, KEY_FILE)?;
-        file::rename_new(&dir, DATA_FILE)?;
-        let store = Self::open_files(&dir, env, keys, root, lock, Tuning::default())?;
+        file::rename_new(&*place, KEY_FILE)?;
+        file::rename_new(&*place, DATA_FILE)?;
+        let store = Self::open_files(place, env, keys, root, lock, tuning)?;
         Ok(Rekeyed { store, lost })
     }
 
     /// The copy as a store of its own, which knows nothing of the vault's folder.
-    fn open_copy(&self, dir: &Path, keys: &KeyFile, root: &RootKey) -> Result<Self> {
-        let backend = file_backend(file::open_named(&file::new_path(dir, DATA_FILE))?)?;
+    fn open_copy(&self, place: &SharedPlace, keys: &KeyFile, root: &RootKey) -> Result<Self> {
+        let backend = place.open(&file::new_name(DATA_FILE))?;
         let data = Data {
             suite: keys.suite(),
             key: keys.page_key(root)?,
@@ -130,17 +129,17 @@ fn count(store: &Store) -> Result<u64> {
 }
 
 /// Gives the data file of a rekey its name, if the key file was replaced and then the power went.
-pub(super) fn finish(dir: &Path, keys: &KeyFile) -> Result<()> {
-    let id = |path: &Path| -> Option<[u8; 16]> {
+pub(super) fn finish(place: &dyn Place, keys: &KeyFile) -> Result<()> {
+    let id = |name: &str| -> Option<[u8; 16]> {
         let mut head = [0; HEAD];
-        file::open_named(path).ok()?.read_exact(&mut head).ok()?;
+        place.read(name).ok()?.read_exact(&mut head).ok()?;
         preamble_id(&head)
     };
-    if id(&dir.join(DATA_FILE)).as_ref() == Some(keys.file_id()) {
+    if id(DATA_FILE).as_ref() == Some(keys.file_id()) {
         return Ok(());
     }
-    match id(&file::new_path(dir, DATA_FILE)).as_ref() == Some(keys.file_id()) {
-        true => file::rename_new(dir, DATA_FILE),
+    match id(&file::new_name(DATA_FILE)).as_ref() == Some(keys.file_id()) {
+        true => file::rename_new(place, DATA_FILE),
         // Two files that do not belong together: opening says so.
         false => Ok(()),
     }

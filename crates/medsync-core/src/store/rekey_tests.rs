@@ -5,6 +5,7 @@ use crate::crypto::{Kdf, Suite, Words};
 use crate::env::SystemEnv;
 use crate::store::Unlock;
 use std::fs;
+use std::path::Path;
 
 const OLD: &str = "open sesame";
 const NEW: &str = "shut sesame";
@@ -57,8 +58,8 @@ fn is_whole(dir: &Path) -> &'static str {
     }
     drop(read);
     drop(store);
-    assert!(!file::new_path(dir, DATA_FILE).exists());
-    assert!(!file::new_path(dir, KEY_FILE).exists());
+    assert!(!dir.join(file::new_name(DATA_FILE)).exists());
+    assert!(!dir.join(file::new_name(KEY_FILE)).exists());
     by
 }
 
@@ -120,7 +121,7 @@ fn a_cut_at_any_step_leaves_the_old_vault_or_the_new_one() {
     drop(rekey(after.path()).expect("rekeys"));
     let new = |name: &str| fs::read(after.path().join(name)).expect("reads");
     let (data, keys) = (new(DATA_FILE), new(KEY_FILE));
-    let path = |dir: &Path, name| file::new_path(dir, name);
+    let path = |dir: &Path, name| dir.join(file::new_name(name));
     for part in 0..=8 {
         let dir = copy(before.path());
         let cut = data.len() * part / 8;

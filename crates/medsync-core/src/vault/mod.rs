@@ -42,6 +42,8 @@ pub mod rows;
 mod rules;
 mod seal;
 mod shared;
+#[cfg(any(test, feature = "testing"))]
+mod simulated;
 mod slots;
 mod state_folder;
 mod status;

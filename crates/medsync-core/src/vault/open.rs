@@ -1,7 +1,5 @@
 //! Making a vault and opening it.
 
-#[cfg(any(test, feature = "testing"))]
-use crate::crypto::RootKey;
 use crate::crypto::key::Secret;
 use crate::crypto::sign::SigningKey;
 use crate::crypto::{Kdf, Suite, Words};
@@ -15,9 +13,7 @@ use crate::ledger::entry::{Entry, ItemKind};
 use crate::ledger::membership::{Carrier, MemberItem, Membership};
 use crate::model::kind::ActivePack;
 use crate::model::pack::{Lane, PolicyPack};
-#[cfg(any(test, feature = "testing"))]
-use crate::store::StorageBackend;
-use crate::store::{Store, Tuning, Unlock};
+use crate::store::{Folder, SharedPlace, Store, Tuning, Unlock};
 use crate::time::{Clock, Timestamp};
 use crate::vault::Vault;
 use crate::vault::anchor::Watch;
@@ -112,7 +108,7 @@ impl Vault {
         workspace: &str,
         pack: &PolicyPack,
     ) -> Result<Created> {
-        Self::create_in(dir, env, new, Some(workspace), pack)
+        Self::create_in(Folder::shared(dir), env, new, Some(workspace), pack)
     }
 
     /// Makes a vault that belongs to no workspace yet. It judges by `pack` until the workspace's
@@ -126,11 +122,11 @@ impl Vault {
         new: &NewVault<'_>,
         pack: &PolicyPack,
     ) -> Result<Created> {
-        Self::create_in(dir, env, new, None, pack)
+        Self::create_in(Folder::shared(dir), env, new, None, pack)
     }
 
-    fn create_in(
-        dir: &Path,
+    pub(super) fn create_in(
+        place: SharedPlace,
         env: SharedEnv,
         new: &NewVault<'_>,
         workspace: Option<&str>,
@@ -139,8 +135,8 @@ impl Vault {
         // Asked before there are files.
         check_new(new, workspace, pack)?;
         let recovery = Words::generate(&*env);
-        let (store, founded) = Store::create(
-            dir,
+        let (store, founded) = Store::create_at(
+            place,
             Arc::clone(&env),
             new.passphrase,
             new.suite,
@@ -149,45 +145,6 @@ impl Vault {
             |store| found(store, &env, new, workspace, pack),
         )?;
         Ok(founded.into_created(store, env, recovery))
-    }
-
-    /// As [`Vault::create`] or, without a workspace, [`Vault::create_alone`], over any empty
-    /// backend: for tests and simulations. It has no key file, so `root` opens it, and its backend
-    /// is to be thrown away if this fails.
-    ///
-    /// # Errors
-    /// [`Error::Storage`] if the backend fails.
-    #[cfg(any(test, feature = "testing"))]
-    pub fn create_on(
-        backend: impl StorageBackend,
-        env: SharedEnv,
-        root: RootKey,
-        new: &NewVault<'_>,
-        workspace: Option<&str>,
-        pack: &PolicyPack,
-    ) -> Result<Created> {
-        check_new(new, workspace, pack)?;
-        let recovery = Words::generate(&*env);
-        let tuning = Tuning::small();
-        let store = Store::open_on(backend, Arc::clone(&env), root, new.suite, tuning)?;
-        let founded = found(&store, &env, new, workspace, pack)?;
-        Ok(founded.into_created(store, env, recovery))
-    }
-
-    /// Opens a vault of [`Vault::create_on`].
-    ///
-    /// # Errors
-    /// As [`Vault::open`].
-    #[cfg(any(test, feature = "testing"))]
-    pub fn open_on(
-        backend: impl StorageBackend,
-        env: SharedEnv,
-        root: RootKey,
-        suite: Suite,
-        tuning: Tuning,
-    ) -> Result<Self> {
-        let store = Store::open_on(backend, Arc::clone(&env), root, suite, tuning)?;
-        Self::open_store(store, env)
     }
 
     /// Opens a vault. The owner's key is unlocked with it where the passphrase stands for the PIN.
@@ -268,7 +225,11 @@ impl Vault {
     }
 }
 
-fn check_new(new: &NewVault<'_>, workspace: Option<&str>, pack: &PolicyPack) -> Result<()> {
+pub(super) fn check_new(
+    new: &NewVault<'_>,
+    workspace: Option<&str>,
+    pack: &PolicyPack,
+) -> Result<()> {
     // What no replica can read would leave every field to people.
     PolicyPack::from_json(&pack.to_bytes())?;
     certificate::check_name(new.person)?;
@@ -277,14 +238,14 @@ fn check_new(new: &NewVault<'_>, workspace: Option<&str>, pack: &PolicyPack) -> 
 }
 
 /// What a new vault's first transaction wrote.
-struct Founded {
+pub(super) struct Founded {
     core: Core,
     signer: Signer,
     authority: Option<Words>,
 }
 
 impl Founded {
-    fn into_created(self, store: Store, env: SharedEnv, recovery: Words) -> Created {
+    pub(super) fn into_created(self, store: Store, env: SharedEnv, recovery: Words) -> Created {
         let vault = Vault {
             store: Held::new(store, Arc::clone(&env)),
             env,
@@ -304,7 +265,7 @@ impl Founded {
 
 /// Writes all that a vault must have, as one transaction: a vault without its settings, or with
 /// half a workspace, could neither be opened nor made again.
-fn found(
+pub(super) fn found(
     store: &Store,
     env: &SharedEnv,
     new: &NewVault<'_>,

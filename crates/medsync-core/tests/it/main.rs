@@ -5,6 +5,7 @@ mod attacks;
 mod crash;
 mod cuts;
 mod exchange;
+mod folder_cuts;
 mod golden;
 mod hostile_commits;
 mod interims;
