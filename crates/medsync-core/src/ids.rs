@@ -128,6 +128,10 @@ id_type!(
     CommitId, 32
 );
 id_type!(
+    /// BLAKE3 of a batch's header.
+    BatchId, 32
+);
+id_type!(
     /// Names one of a patient's data keys.
     DataKeyId, 16
 );

@@ -2,7 +2,7 @@
 
 use crate::crypto::sign::{self, Signature, SigningKey};
 use crate::error::{Error, Result};
-use crate::ids::{ChainId, CommitId, WorkspaceId};
+use crate::ids::{BatchId, ChainId, CommitId, WorkspaceId};
 use crate::ledger::cbor::{Reader, encode};
 use crate::ledger::commit::{Header, Tip, check_link};
 
@@ -68,6 +68,11 @@ pub fn seal(key: &SigningKey, workspace: WorkspaceId, headers: &[Header]) -> Res
 }
 
 impl SignedHeader {
+    /// The batch's name: what was signed, hashed. Two seals of one run of commits have one name.
+    pub fn id(&self) -> BatchId {
+        BatchId(blake3::derive_key("medsync v1 batch id", &self.header))
+    }
+
     /// Checks the author's signature. What the header says of its commits is checked by
     /// [`SignedHeader::verify`].
     ///

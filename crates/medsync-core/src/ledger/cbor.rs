@@ -147,6 +147,17 @@ impl<'b> Reader<'b> {
         self.step(|d| d.skip())
     }
 
+    /// Whether everything was read.
+    pub(crate) fn is_done(&self) -> bool {
+        self.decoder.position() >= self.decoder.input().len()
+    }
+
+    /// What was not read yet.
+    pub(crate) fn rest(&self) -> &'b [u8] {
+        let input: &'b [u8] = self.decoder.input();
+        input.get(self.decoder.position()..).unwrap_or_default()
+    }
+
     /// Nothing may follow.
     pub(crate) fn end(self) -> Result<()> {
         if self.decoder.position() == self.decoder.input().len() {

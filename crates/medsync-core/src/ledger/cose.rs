@@ -1,6 +1,6 @@
 //! COSE_Sign1 over CWT claims (RFC 9052, RFC 8392), with one form of each statement.
 
-use crate::crypto::sign::{self, SigningKey};
+use crate::crypto::sign::{self, Signature, SigningKey};
 use crate::error::{Error, Result};
 use crate::ids::{CommitId, ReplicaId, WorkspaceId, hex, unhex};
 use crate::time::Timestamp;
@@ -21,6 +21,11 @@ pub(crate) mod claim {
     pub(crate) const BECAUSE: i64 = -70_007;
     pub(crate) const FROM: i64 = -70_008;
     pub(crate) const KEEPS: i64 = -70_009;
+    pub(crate) const EPOCH: i64 = -70_010;
+    pub(crate) const RANGES: i64 = -70_011;
+    pub(crate) const ROOT: i64 = -70_012;
+    pub(crate) const LEVEL: i64 = -70_013;
+    pub(crate) const PREVIOUS: i64 = -70_014;
 }
 
 /// What every statement says: who says it, about whom, where and when.
@@ -37,9 +42,44 @@ pub(crate) struct Statement {
 ///
 /// The context is COSE's external data: it tells the uses apart and takes no room.
 pub(crate) fn sign(key: &SigningKey, context: &str, statement: Statement) -> Result<Vec<u8>> {
-    const WHAT: Error = Error::invalid("a statement does not fit its form");
+    let issuer = key.public();
+    CoseSign1Builder::new()
+        .protected(HeaderBuilder::new().algorithm(Algorithm::EdDSA).build())
+        .payload(payload(&Statement {
+            issuer,
+            ..statement
+        })?)
+        .create_signature(context.as_bytes(), |message| {
+            key.sign_bare(message).to_vec()
+        })
+        .build()
+        .to_vec()
+        .map_err(|_| UNFIT)
+}
+
+/// A statement with a signature that was made elsewhere: whoever knows what it says needs only the
+/// signature to have it. Not verified: [`open`] does that.
+pub(crate) fn assemble(statement: &Statement, signature: &Signature) -> Result<Vec<u8>> {
+    CoseSign1Builder::new()
+        .protected(HeaderBuilder::new().algorithm(Algorithm::EdDSA).build())
+        .payload(payload(statement)?)
+        .signature(signature.to_vec())
+        .build()
+        .to_vec()
+        .map_err(|_| UNFIT)
+}
+
+/// The signature of a signed statement.
+pub(crate) fn signature(bytes: &[u8]) -> Option<Signature> {
+    let cose = CoseSign1::from_slice(bytes).ok()?;
+    cose.signature.as_slice().try_into().ok()
+}
+
+const UNFIT: Error = Error::invalid("a statement does not fit its form");
+
+fn payload(statement: &Statement) -> Result<Vec<u8>> {
     let mut claims = ClaimsSet {
-        issuer: Some(hex(&key.public())),
+        issuer: Some(hex(&statement.issuer)),
         subject: Some(hex(&statement.subject)),
         audience: Some(statement.workspace.to_string()),
         expiration_time: statement
@@ -50,22 +90,14 @@ pub(crate) fn sign(key: &SigningKey, context: &str, statement: Statement) -> Res
         )),
         ..ClaimsSet::default()
     };
-    let mut more = statement.more;
+    let mut more = statement.more.clone();
     more.insert(claim::HLC, statement.issued.0.into());
     // Deterministic CBOR wants -70001 before -70002.
     let private = more.into_iter().rev();
     claims.rest = private
         .map(|(key, value)| (ClaimName::PrivateUse(key), value))
         .collect();
-    CoseSign1Builder::new()
-        .protected(HeaderBuilder::new().algorithm(Algorithm::EdDSA).build())
-        .payload(claims.to_vec().map_err(|_| WHAT)?)
-        .create_signature(context.as_bytes(), |message| {
-            key.sign_bare(message).to_vec()
-        })
-        .build()
-        .to_vec()
-        .map_err(|_| WHAT)
+    claims.to_vec().map_err(|_| UNFIT)
 }
 
 /// Reads a statement and checks that the issuer it names signed it.

@@ -298,6 +298,18 @@ impl Membership {
         self.devices.contains_key(key)
     }
 
+    /// Whether a key was revoked by someone who could.
+    pub fn is_revoked(&self, key: &[u8; 32]) -> bool {
+        self.cuts.has(key)
+    }
+
+    /// Whether a key may admit others now: the authority's, or an admin's that was not revoked.
+    pub fn admits(&self, key: &[u8; 32]) -> bool {
+        let person = self.people.get(&AuthorKey(*key));
+        let admin = person.is_some_and(|p| !p.revoked && p.roles.contains(&Role::Admin));
+        !self.is_revoked(key) && (admin || *key == self.current_authority())
+    }
+
     /// Whether a device was ever admitted, revoked since or not.
     pub fn was_certified(&self, key: &DeviceKey) -> bool {
         let of = |c: &Certificate| matches!(c.terms().subject, Subject::Device { key: k, .. } if k == *key);

@@ -3,7 +3,24 @@
 //! Nothing in here touches a store, a socket, a clock or entropy. Bytes and completed effects go in,
 //! bytes and wanted effects come out, so that the same code runs over any wire and in a simulator.
 //!
-//! So far: the set sketch by which two replicas without a shared cursor find the batches that only
-//! one of them has.
+//! A host makes a [`session::Session`], feeds it [`step::Event`]s, and does what each [`step::Step`]
+//! says: send frames, carry out effects, wait. `docs/protocol.md` has every byte.
 
+pub mod credential;
+pub(crate) mod differ;
+pub mod effect;
+pub(crate) mod greeting;
+pub mod handshake;
+pub mod hello;
+pub(crate) mod lanes;
+pub(crate) mod meeting;
+pub(crate) mod outbox;
+pub mod reconcile;
+pub mod session;
 pub mod sketch;
+pub mod step;
+pub mod transfer;
+pub mod wire;
+
+#[cfg(test)]
+mod tests;

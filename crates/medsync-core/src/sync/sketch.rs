@@ -21,7 +21,7 @@ pub const SYMBOLS_MAX: usize = 1 << 18;
 pub const SYMBOL_BYTES_MAX: usize = 8 + 4 + 10;
 
 /// What keys the items of a sketch: known to both sides, unknown to those who write batches.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct SketchKey([u8; 32]);
 
 impl fmt::Debug for SketchKey {
@@ -45,6 +45,13 @@ impl SketchKey {
         let hash = blake3::keyed_hash(&self.0, id);
         let low = hash.as_bytes().first_chunk().copied();
         SketchItem(u64::from_le_bytes(low.unwrap_or_default()))
+    }
+
+    /// What stands for an id in the digest of a set.
+    pub(crate) fn wide(&self, id: &[u8; 32]) -> u128 {
+        let hash = blake3::keyed_hash(&self.0, id);
+        let low = hash.as_bytes().last_chunk().copied();
+        u128::from_le_bytes(low.unwrap_or_default())
     }
 
     /// What tells an item that stands alone from a sum of several.
@@ -114,6 +121,11 @@ impl Symbol {
 
     const fn is_empty(&self) -> bool {
         self.sum == 0 && self.check == 0 && self.count == 0
+    }
+
+    /// How many items fall on the place.
+    pub(crate) const fn count(&self) -> i64 {
+        self.count
     }
 
     const fn less(&self, other: &Self) -> Self {

@@ -7,6 +7,7 @@ mod commit;
 mod enrol;
 mod equivocation;
 mod membership;
+mod receipt;
 mod wire;
 
 use crate::crypto::sign::SigningKey;
