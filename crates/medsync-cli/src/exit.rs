@@ -97,7 +97,7 @@ fn explain(error: &Error) -> Failure {
         }
         Error::Wait { what, seconds } => Failure::new(
             LOCKED,
-            format!("too many wrong tries of {what}"),
+            format!("too many tries of {what} were wrong or broken off"),
             format!("wait {seconds} s, then try again with the right one"),
         ),
         Error::Locked("the key store") => Failure::new(

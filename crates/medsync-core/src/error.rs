@@ -13,7 +13,7 @@ pub enum Error {
     #[error("{0} does not fit; check it and try again")]
     WrongSecret(&'static str),
     /// Too many wrong tries: the next one has to wait. Nothing is locked for good.
-    #[error("too many wrong tries of {what}; try again in {seconds} s")]
+    #[error("too many tries of {what} were wrong or broken off; try again in {seconds} s")]
     Wait {
         /// What was tried.
         what: &'static str,

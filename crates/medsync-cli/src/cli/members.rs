@@ -174,13 +174,14 @@ Examples:
 /// Revoke a person or a device.
 ///
 /// What a person committed until now stays theirs; what they commit later covers nothing and shows
-/// as unconfirmed. A device receives nothing that is written from now on.
+/// as unconfirmed. A device receives nothing that is written from now on, but what people sign on it
+/// goes on to count: if it may be in wrong hands, revoke those people too, or reset their PINs.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
   medsync revoke 'Nurse Lima' --because 'left the clinic'
   medsync revoke 'Dr. Rao' --because 'PIN was seen' --keep-until 2026-03-01T08:00:00Z
-  medsync revoke 3fa0c2d1 --because 'tablet stolen'     # the beginning of a key, from person list")]
+  medsync revoke 3fa0c2d1 --because 'tablet lost'       # the beginning of a key, from person list")]
 pub(crate) struct Revoke {
     /// A name, or the first 8 or more digits of a key
     #[arg(value_name = "PERSON|DEVICE")]

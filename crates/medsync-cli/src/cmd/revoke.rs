@@ -12,17 +12,25 @@ const PREFIX_MIN: usize = 8;
 
 pub(super) fn run(global: &Global, args: &Revoke) -> Done {
     let until_ms = args.keep_until.as_deref().map(time_ms).transpose()?;
-    let key = session::write(global, |vault| {
+    let (key, device) = session::write(global, |vault| {
         let key = subject(vault, &args.subject)?;
+        let device = vault.devices().any(|device| device.key.0 == key);
         vault.revoke_after(&key, until_ms, &args.because)?;
-        Ok(key)
+        Ok((key, device))
     })?;
     let key = medsync_core::ids::hex(&key);
     if global.json {
         return show::json(&show::object([("revoked", Json::string(&key))]));
     }
     let short: String = key.chars().take(PREFIX_MIN).collect();
-    show::line(format!("Revoked {short}. Others learn of it as they meet."))
+    show::line(format!("Revoked {short}. Others learn of it as they meet."))?;
+    if device {
+        show::line(
+            "It reads nothing new. What people sign on it still counts: if it is in wrong hands, \
+             revoke them too, or reset their PINs.",
+        )?;
+    }
+    Ok(())
 }
 
 fn time_ms(text: &str) -> Done<i64> {

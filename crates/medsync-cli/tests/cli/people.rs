@@ -219,9 +219,17 @@ fn a_device_is_revoked_by_the_beginning_of_its_key() {
         .ward(&["revoke", "device", "--because", "stolen"])
         .fails(1)
         .warns("several");
+    // Its own revocation would never leave it.
+    let this = devices.iter().find(|d| d["this"] == true);
+    let this = this.and_then(|d| d["key"].as_str()).expect("a key");
+    world
+        .ward(&["revoke", this, "--because", "stolen"])
+        .fails(1)
+        .warns("another device");
     world
         .ward(&["revoke", &beginning, "--because", "stolen"])
-        .done();
+        .done()
+        .says("revoke them too");
     let left = world.json(&["person", "list"]);
     assert_eq!(left["devices"].as_array().map(Vec::len), Some(1));
 }

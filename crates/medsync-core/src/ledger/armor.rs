@@ -6,6 +6,18 @@ use std::fmt::Write as _;
 
 const LINE: usize = 64;
 
+const DAMAGED: Error = Error::invalid(
+    "this text was damaged or changed on its way; copy it again from where it was made",
+);
+
+/// What a carried text does not hold to is a fault of the text, never of the vault that reads it.
+pub(crate) fn carried<T>(read: Result<T>) -> Result<T> {
+    read.map_err(|error| match error {
+        Error::Integrity { .. } => DAMAGED,
+        other => other,
+    })
+}
+
 /// Wraps bytes between `-----BEGIN label-----` and `-----END label-----`.
 pub(crate) fn wrap(label: &str, bytes: &[u8]) -> String {
     let body = Base64::encode_string(bytes);
@@ -49,8 +61,7 @@ pub(crate) fn unwrap(label: &str, text: &str, max: usize) -> Result<Vec<u8>> {
             "this text has no end; copy it from the BEGIN line to the END line",
         ))?;
     let body: String = body.split_whitespace().collect();
-    let bytes = Base64::decode_vec(&body)
-        .map_err(|_| Error::integrity("this text was damaged on its way; copy it again"))?;
+    let bytes = Base64::decode_vec(&body).map_err(|_| DAMAGED)?;
     if bytes.len() > max {
         return Err(Error::invalid_at("this text is too long", max));
     }

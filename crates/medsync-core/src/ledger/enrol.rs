@@ -106,9 +106,13 @@ impl Request {
     /// Reads a request and checks both signatures.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for another kind of text, [`Error::Integrity`] for a damaged or forged
+    /// [`Error::Invalid`] for another kind of text, and for a damaged or forged
     /// one, [`Error::TooNew`] for a newer format.
     pub fn from_text(text: &str) -> Result<Self> {
+        armor::carried(Self::read(text))
+    }
+
+    fn read(text: &str) -> Result<Self> {
         let bytes = armor::unwrap(REQUEST_LABEL, text, REQUEST_BYTES_MAX)?;
         let mut outer = Reader::new(&bytes, REQUEST_BYTES_MAX, REQUEST_WHAT)?;
         outer.array(3)?;
@@ -225,9 +229,13 @@ impl Grant {
     ///
     /// # Errors
     /// [`Error::Refused`] for a grant of another request or workspace, or one that does not admit;
-    /// [`Error::Invalid`] for another kind of text; [`Error::Integrity`] for a damaged or forged
+    /// [`Error::Invalid`] for another kind of text, and for a damaged or forged
     /// one; [`Error::TooNew`] for a newer format.
     pub fn open(text: &str, request: &Request, expected: Option<&WorkspaceId>) -> Result<Self> {
+        armor::carried(Self::read(text, request, expected))
+    }
+
+    fn read(text: &str, request: &Request, expected: Option<&WorkspaceId>) -> Result<Self> {
         let bytes = armor::unwrap(GRANT_LABEL, text, GRANT_BYTES_MAX)?;
         let mut outer = Reader::new(&bytes, GRANT_BYTES_MAX, GRANT_WHAT)?;
         outer.array(2)?;

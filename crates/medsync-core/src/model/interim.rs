@@ -14,13 +14,40 @@ pub(crate) fn pick(
 ) -> Option<Cell> {
     match interim {
         Interim::Unknown => None,
-        Interim::LastAgreed => last_agreed(),
+        Interim::LastAgreed => last_agreed().or_else(|| common(candidates)),
         Interim::Union => union(candidates).or_else(last_agreed),
         Interim::Highest | Interim::MostRestrictive => candidates
             .iter()
             .max_by_key(|c| (order_rank(order, by, json(&c.cell).as_ref()), c.hlc, c.id))
             .map(|c| c.cell.clone()),
     }
+}
+
+/// Whether a value is of bound members.
+pub(crate) fn is_bound(cell: &Cell) -> bool {
+    let members = |atom: &Atom| matches!(atom, Atom::Members(_));
+    matches!(cell.standing(), Cell::Put { atom, .. } if members(atom))
+}
+
+/// What all candidates say, of a value they had never agreed on: the members of a bound atom that are
+/// equal in all. An order that two people wrote with two doses shows its medicine, and no dose.
+fn common(candidates: &[&Operation]) -> Option<Cell> {
+    let members = |operation: &&Operation| match operation.cell.standing() {
+        Cell::Put {
+            atom: Atom::Members(members),
+            ..
+        } => Some(members.to_vec()),
+        _ => None,
+    };
+    let mut all = candidates.iter().map(members);
+    let mut shared = all.next()??;
+    for other in all {
+        let other = other?;
+        shared.retain(|member| other.contains(member));
+    }
+    let atom = Atom::Members(shared.into_boxed_slice());
+    let whole = matches!(&atom, Atom::Members(members) if !members.is_empty());
+    whole.then_some(Cell::Put { atom, order: None })
 }
 
 /// The value of a cell; `None` for a removal. Bound members are an object.

@@ -123,8 +123,10 @@ pub fn extend(policy: &PolicyRow, before: &Outcome, new: Operation) -> Option<Ou
         y.traits = y.traits.unconfirmed();
     }
     left.retain(|x| !entitled(policy, &y, x, contested));
-    // A plain value on top of a contest leaves the common past as it was, and so the interim.
-    let same_past = contested && left.len() == before.candidates.len();
+    // A plain value on top of a contest leaves the common past as it was, and so the interim; but
+    // where there is no such past, bound members show what all candidates share.
+    let bound = |x: &Side<'_>| interim::is_bound(&x.operation.cell);
+    let same_past = contested && left.len() == before.candidates.len() && !left.iter().any(bound);
     let missing = std::cell::Cell::new(false);
     let interim = || {
         missing.set(!same_past);

@@ -192,10 +192,11 @@ impl Vault {
     }
 
     /// Revokes a person or a device. What a person committed until now stays theirs; what they
-    /// commit later has no authority. A device receives nothing that is written from now on.
+    /// commit later has no authority. A device receives nothing that is written from now on; what people
+    /// sign on it goes on to count, so whoever's key may be in wrong hands is revoked as well.
     ///
     /// # Errors
-    /// [`Error::Refused`] without the role admin, after its end, or for one's own key.
+    /// [`Error::Refused`] without the role admin, after its end, for one's own key or this device.
     pub fn revoke(&mut self, key: &[u8; 32], because: &str) -> Result<()> {
         self.revoke_after(key, None, because)
     }
@@ -217,6 +218,12 @@ impl Vault {
             return Err(Error::Refused {
                 what: "nobody revokes their own key",
                 hint: "have another admin revoke it, or reset its PIN",
+            });
+        }
+        if self.device_key().0 == *key {
+            return Err(Error::Refused {
+                what: "a device cannot revoke itself: nobody would learn of it",
+                hint: "revoke it from another device",
             });
         }
         self.authored(|work, signer| {

@@ -84,11 +84,18 @@ pub(super) fn plain_reference(reference: &str) -> &str {
 }
 
 fn index_rows(index: &Index, record: &RecordId, view: &Json, rows: &mut Vec<Row>) {
+    values(index, view, &mut |value| {
+        rows.push((key(&index.name, value, record), Vec::new()));
+    });
+}
+
+/// Calls `each` with the values that a view is found by in an index, folded.
+pub(super) fn values(index: &Index, view: &Json, each: &mut dyn FnMut(&str)) {
     let (mut value, mut left) = (String::new(), VALUES_MAX);
     let mut put = |value: &str| {
         if left > 0 && !value.is_empty() {
             left -= 1;
-            rows.push((key(&index.name, value, record), Vec::new()));
+            each(value);
         }
     };
     walk(view, &index.path, &mut |at| {

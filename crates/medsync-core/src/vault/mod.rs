@@ -21,6 +21,7 @@ pub mod finding;
 mod fold;
 mod granted;
 mod import;
+mod in_question;
 mod incarnation;
 pub mod index;
 mod leaves;

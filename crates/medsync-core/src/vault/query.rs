@@ -100,13 +100,13 @@ enum Rank {
 }
 
 /// One word that must match, and the text it was written in, which may be an identifier.
-struct Want {
-    word: String,
-    written: String,
+pub(super) struct Want {
+    pub(super) word: String,
+    pub(super) written: String,
 }
 
 /// The words of a text, the longest first: it narrows most.
-fn wanted(text: &str) -> Vec<Want> {
+pub(super) fn wanted(text: &str) -> Vec<Want> {
     let mut wanted = Vec::new();
     for token in text.split_whitespace() {
         let mut written = String::new();

@@ -9,6 +9,7 @@ use crate::vault::audit::{self, Emergency};
 use crate::vault::commit_row::CommitRow;
 use crate::vault::core::{Core, view_text};
 use crate::vault::finding::{Finding, findings, idle};
+use crate::vault::in_question;
 use crate::vault::incarnation::{self, Incarnation};
 use crate::vault::migrate::Migration;
 use crate::vault::query;
@@ -122,13 +123,20 @@ impl Vault {
         Ok(all)
     }
 
-    /// Records that a text describes: words of a name, or an identifier.
+    /// Records that a text describes: words of a name, or an identifier. What is in question counts
+    /// with every candidate, whatever is shown meanwhile.
     ///
     /// # Errors
     /// As [`Vault::status`].
     pub fn search(&self, text: &str, limit: usize) -> Result<Vec<RecordId>> {
         self.note_search("search", text);
-        query::search(&self.store.read()?, &self.core.pack, text, limit)
+        let (rows, pack) = (self.store.read()?, &self.core.pack);
+        let found = query::search(&rows, pack, text, limit)?;
+        Ok(joined(
+            found,
+            in_question::search(&rows, pack, text)?,
+            limit,
+        ))
     }
 
     /// Records whose index of this name holds a value.
@@ -140,13 +148,16 @@ impl Vault {
         query::lookup(&self.store.read()?, index, value, limit)
     }
 
-    /// A patient's records.
+    /// A patient's records, and those that somebody says are theirs while it is in question.
     ///
     /// # Errors
     /// As [`Vault::status`].
     pub fn chart(&self, patient: &RecordId, limit: usize) -> Result<Vec<RecordId>> {
         self.note_search("chart", patient.as_str());
-        query::of_patient(&self.store.read()?, patient, limit)
+        let (rows, pack) = (self.store.read()?, &self.core.pack);
+        let found = query::of_patient(&rows, patient, limit)?;
+        let in_question = in_question::of_patient(&rows, pack, patient)?;
+        Ok(joined(found, in_question, limit))
     }
 }
 
@@ -205,6 +216,15 @@ fn forked_digest(
         hasher.update(&seq.to_be_bytes()).update(&id.0);
     }
     Ok(())
+}
+
+/// Both lists, each record once.
+fn joined(mut found: Vec<RecordId>, others: Vec<RecordId>, limit: usize) -> Vec<RecordId> {
+    let others = others.into_iter().filter(|other| !found.contains(other));
+    let room = limit.saturating_sub(found.len());
+    let others: Vec<RecordId> = others.take(room).collect();
+    found.extend(others);
+    found
 }
 
 fn state_digest(rows: &dyn Rows, core: &Core) -> Result<[u8; 32]> {

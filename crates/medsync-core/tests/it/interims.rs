@@ -173,6 +173,40 @@ fn bound_members_in_a_union_show_what_was_agreed_and_not_an_empty_list() {
 }
 
 #[test]
+fn bound_members_that_were_never_agreed_show_what_all_candidates_share() {
+    let p = &escalate(Interim::LastAgreed, &[]);
+    let (mut all, view) = operations(&[
+        Op(Clinician, 1, Put("1 mg"), &[]),
+        Op(Clinician, 2, Put("2 mg"), &[]),
+        Op(Clinician, 3, Put("2 mg"), &[1]),
+    ]);
+    let order = |dose: Option<&str>| {
+        let drug = (Box::from("drug"), Box::from("\"Warfarin\""));
+        let dose = dose.map(|dose| (Box::from("dose"), Box::from(dose)));
+        Atom::Members(dose.into_iter().chain([drug]).collect())
+    };
+    for operation in &mut all {
+        let Cell::Put { atom, .. } = &mut operation.cell else {
+            unreachable!()
+        };
+        *atom = order(Some(atom.text().as_ref()));
+    }
+    let outcome = decide(p, &all, &view);
+    let shown = Cell::Put {
+        atom: order(None),
+        order: None,
+    };
+    assert_eq!(outcome.shown, Some(shown));
+    // One beside a removal shows nothing that only one of them says.
+    all.truncate(2);
+    let Some(last) = all.last_mut() else {
+        unreachable!()
+    };
+    last.cell = Cell::Removed { reason: "".into() };
+    assert_eq!(decide(p, &all, &view).shown, None);
+}
+
+#[test]
 fn those_without_authority_are_shown_only_where_nobody_has_it() {
     for p in [&escalate(Interim::LastAgreed, &[]), &set(true, true)] {
         shows(p, &[Op(Nobody, 1, Put("a"), &[])], Some("a"), Is::Settled);

@@ -1,7 +1,7 @@
 //! Files from elsewhere, beside what people write.
 
 use super::ward;
-use crate::world::{World, allergy, patient, prescription, values};
+use crate::world::{World, allergy, id, patient, prescription, values};
 use medsync_core::ledger::commit::Intent;
 
 #[test]
@@ -87,5 +87,32 @@ fn an_import_of_active_after_a_stop_here_is_kept_without_effect_and_found() {
             event.intent == Intent::Import && value.as_deref() == Some(r#""active""#)
         });
         assert!(kept);
+    }
+}
+
+#[test]
+fn two_sources_that_disagree_from_the_start_hide_neither_patient_nor_medicine() {
+    let mut world = World::alone();
+    let device = &mut world.devices[0];
+    let asha = patient("p").replace(r#"["p"]"#, r#"["Asha"]"#);
+    let aasha = patient("p").replace(r#"["p"]"#, r#"["Aasha"]"#);
+    let one = prescription("m", "p");
+    let two = one.replace("20 mg", "40 mg");
+    let other = prescription("n", "p").replace("Patient/p", "Patient/q");
+    device.import("north", &[&asha, &one, &prescription("n", "p")]);
+    device.import("south", &[&aasha, &two, &other]);
+    for text in ["rao", "asha", "aasha", "rao aasha"] {
+        let found = device.vault.search(text, 10).expect("searches");
+        assert_eq!(found, [id("Patient/p")], "{text}");
+    }
+    assert_eq!(device.vault.search("rao bala", 10), Ok(vec![]));
+    // What all say of the order is shown, and what they do not agree on is not.
+    let order = device.view("MedicationRequest/m");
+    assert!(order.text().contains("atorvastatin"));
+    assert!(order.get("dosageInstruction").is_none());
+    // Whose the other is has to be decided; until then it is in both charts.
+    for owner in ["Patient/p", "Patient/q"] {
+        let chart = device.vault.chart(&id(owner), 10).expect("a chart");
+        assert!(chart.contains(&id("MedicationRequest/n")), "{owner}");
     }
 }
