@@ -380,5 +380,6 @@ fn exchange() -> Seeds {
         ("marks", file(0, FileKind::Marks)),
         ("keys", file(1, FileKind::Keys)),
         ("batches", file(2, FileKind::Batches)),
+        ("claim", file(3, FileKind::Claim)),
     ]
 }

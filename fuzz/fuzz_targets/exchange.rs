@@ -14,6 +14,7 @@ fuzz_target!(|input: &[u8]| {
         0 => FileKind::Marks,
         1 => FileKind::Keys,
         2 => FileKind::Batches,
+        3 => FileKind::Claim,
         _ => return,
     };
     let _ = reread(kind, bytes);

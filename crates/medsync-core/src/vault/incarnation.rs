@@ -9,7 +9,6 @@ use crate::planted::{Bug, planted};
 use crate::vault::Vault;
 use crate::vault::core::{Meta, Work, pack_row, unpack_row};
 use crate::vault::epoch::Epoch;
-use crate::vault::exchange::count_past_copies;
 use crate::vault::open::set_meta;
 use crate::vault::rows::{self, Rows};
 use serde::{Deserialize, Serialize};
@@ -43,8 +42,24 @@ pub struct Incarnation {
     pub missing: u64,
 }
 
+/// Most former names that are kept.
+pub(crate) const FORMER_MAX: usize = 64;
+
 fn key() -> Vec<u8> {
     rows::meta("incarnation")
+}
+
+fn former_key() -> Vec<u8> {
+    rows::meta("former")
+}
+
+/// The names that this vault bore before, oldest first.
+pub(crate) fn former(rows: &dyn Rows) -> Result<Vec<ReplicaId>> {
+    let row = rows.get(&former_key())?;
+    Ok(row
+        .map(|row| unpack_row(&row))
+        .transpose()?
+        .unwrap_or_default())
 }
 
 /// The last new incarnation, if there was one.
@@ -57,6 +72,11 @@ pub(crate) fn renew(work: &mut Work, why: Why, missing: u64) -> Result<()> {
     if planted(Bug::ReusedActor) {
         return Ok(());
     }
+    let mut names = former(work)?;
+    names.push(work.core.meta.replica);
+    let old = names.len().saturating_sub(FORMER_MAX);
+    names.drain(..old);
+    work.txn.put(former_key(), pack_row(&names));
     let replica = ReplicaId(work.env.bytes());
     let meta = Meta {
         replica,
@@ -74,7 +94,7 @@ pub(crate) fn renew(work: &mut Work, why: Why, missing: u64) -> Result<()> {
         missing,
     };
     work.txn.put(key(), pack_row(&row));
-    count_past_copies(work)
+    Ok(())
 }
 
 impl Vault {

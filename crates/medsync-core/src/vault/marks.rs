@@ -5,7 +5,7 @@ use crate::ids::{ChainId, CommitId, DeviceKey, ReplicaId};
 use crate::ledger::forks::{Branches, Lineage};
 use crate::vault::branches::{is_open, lineage};
 use crate::vault::core::{Chain, Core, load_commit, pack_row, unpack_row};
-use crate::vault::rows::{Row, Rows, kind};
+use crate::vault::rows::{Rows, kind};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -82,7 +82,7 @@ impl Held {
     }
 }
 
-/// A peer's newest mark, row `T` + device.
+/// A copy's newest mark, row `T` + device + incarnation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Marks {
     /// Rises with each mark the peer gives: one that falls comes from an old backup.
@@ -95,6 +95,12 @@ pub(crate) struct Marks {
     pub(crate) held: Held,
     /// Where its chains end before the first gap.
     pub(crate) tips: Tips,
+    /// The names that it gave up.
+    pub(crate) former: Vec<ReplicaId>,
+    /// What it signed of this, to be passed on.
+    pub(crate) claim: Vec<u8>,
+    /// The signature over it.
+    pub(crate) signature: Vec<u8>,
 }
 
 /// Commits of each chain that a vault holds with all before them, by place and id: where the chain
@@ -243,30 +249,21 @@ impl<'a> Has<'a> {
 }
 
 impl Marks {
-    pub(crate) fn row(&self, device: &DeviceKey) -> Row {
-        (Self::key(device), pack_row(self))
+    pub(crate) fn to_row(&self) -> Vec<u8> {
+        pack_row(self)
     }
 
-    /// The newest mark of one peer.
-    pub(crate) fn load(rows: &dyn Rows, device: &DeviceKey) -> Result<Option<Self>> {
-        let row = rows.get(&Self::key(device))?;
-        // Marks decide what is sent again, nothing else: those of an older format are none.
-        Ok(row.and_then(|row| unpack_row(&row).ok()))
+    pub(crate) fn from_row(row: &[u8]) -> Option<Self> {
+        unpack_row(row).ok()
     }
 
-    fn key(device: &DeviceKey) -> Vec<u8> {
-        [&[kind::MARKS][..], &device.0].concat()
-    }
-
-    /// The newest mark of every peer.
-    pub(crate) fn load_all(rows: &dyn Rows) -> Result<BTreeMap<DeviceKey, Self>> {
-        let mut all = BTreeMap::new();
+    /// The newest marks of every copy of every device.
+    fn load_all(rows: &dyn Rows) -> Result<Vec<(DeviceKey, Self)>> {
+        let mut all = Vec::new();
         for (key, row) in rows.all(&[kind::MARKS])? {
-            let device = DeviceKey::from_slice(key.get(1..).unwrap_or_default())
+            let device = DeviceKey::from_slice(key.get(1..33).unwrap_or_default())
                 .map_err(|_| Error::integrity("a mark has no device"))?;
-            if let Ok(marks) = unpack_row(&row) {
-                all.insert(device, marks);
-            }
+            all.extend(Self::from_row(&row).map(|marks| (device, marks)));
         }
         Ok(all)
     }
@@ -277,7 +274,7 @@ pub(crate) fn outbox(rows: &dyn Rows, core: &Core) -> Result<u64> {
     let peers = Marks::load_all(rows)?;
     let others = peers
         .iter()
-        .filter(|(device, _)| **device != core.meta.device);
+        .filter(|(device, _)| *device != core.meta.device);
     let peers = others
         .map(|(_, marks)| Has::new(rows, core, &marks.held, &marks.tips))
         .collect::<Result<Vec<_>>>()?;

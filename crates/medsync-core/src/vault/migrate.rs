@@ -107,7 +107,7 @@ pub(crate) fn to_present(store: &Store, env: &SharedEnv) -> Result<()> {
 }
 
 /// Format 2: the vault knows its epoch, by which a copy that was put back is told; a peer's mark
-/// names several commits of a chain where it named one.
+/// names several commits of a chain where it named one, and stands under its copy's name.
 fn to_2(txn: &mut WriteTxn, env: &SharedEnv) -> Result<()> {
     #[derive(Deserialize)]
     struct MarksOf1 {
@@ -117,7 +117,17 @@ fn to_2(txn: &mut WriteTxn, env: &SharedEnv) -> Result<()> {
         held: Held,
         tips: BTreeMap<ChainId, (u64, CommitId)>,
     }
+    #[derive(Deserialize)]
+    struct NumbersOf1 {
+        counter: u64,
+        file: u32,
+    }
     Epoch::first(&**env).put(txn);
+    let key = rows::meta("exchange");
+    if let Some(row) = txn.get(&key)? {
+        let NumbersOf1 { counter, file } = unpack_row(&row)?;
+        txn.put(key, pack_row(&(counter, file, 0i64)));
+    }
     for (key, row) in txn.all(&[kind::MARKS])? {
         let old: MarksOf1 = unpack_row(&row)?;
         let tips = old.tips.into_iter();
@@ -127,8 +137,13 @@ fn to_2(txn: &mut WriteTxn, env: &SharedEnv) -> Result<()> {
             replica: old.replica,
             held: old.held,
             tips: tips.map(|(chain, tip)| (chain, vec![tip])).collect(),
+            former: Vec::new(),
+            claim: Vec::new(),
+            signature: Vec::new(),
         };
-        txn.put(key, pack_row(&marks));
+        let of_copy = [&key[..], &marks.replica.0].concat();
+        txn.delete(key);
+        txn.put(of_copy, marks.to_row());
     }
     Ok(())
 }

@@ -5,13 +5,9 @@ use crate::testing::sim::step::Step;
 use crate::testing::sim::stick::Stick;
 use crate::testing::sim::world::{Fine, STICKS, World};
 use crate::vault::ExchangeReport;
-use std::collections::BTreeSet;
 
 /// Rounds after which all must have met.
 const ROUNDS_MAX: usize = 12;
-/// Rounds where copies of one device come, and how many of them without news are calm. The copies
-/// write over each other's marks, so others must come between them to see what each lacks.
-const TWINS: (usize, usize) = (60, 6);
 /// Copies of sticks that are kept.
 const KEPT_MAX: usize = 4;
 
@@ -105,12 +101,6 @@ impl World {
         self.check(&all, &before)
     }
 
-    /// Whether two of them are copies of one device.
-    fn has_twins(&self, all: &[usize]) -> bool {
-        let devices: BTreeSet<_> = all.iter().map(|who| self.replicas[*who].device).collect();
-        devices.len() < all.len()
-    }
-
     fn until_quiet(&mut self, all: &[usize], share: &mut Stick) -> Fine {
         // The others come once: what they bring all must have, or none.
         for who in 0..self.replicas.len() {
@@ -118,28 +108,19 @@ impl World {
                 self.meet(who, share, 0)?;
             }
         }
-        let (most, calm) = if self.has_twins(all) {
-            TWINS
-        } else {
-            (ROUNDS_MAX, 1)
-        };
-        let mut without_news = 0;
-        let mut order = all.to_vec();
-        for _ in 0..most {
+        for _ in 0..ROUNDS_MAX {
             let mut news = 0;
-            for who in &order {
+            for who in all {
                 let report = self.meet(*who, share, 0)?;
                 let report = report.ok_or("an exchange without a report")?;
-                news += report.received.commits + report.received_keys + report.sent_commits;
+                news += report.received.commits + report.received_keys + report.sent_files;
             }
-            without_news = if news == 0 { without_news + 1 } else { 0 };
-            if without_news == calm {
+            if news == 0 {
                 return Ok(());
             }
-            for at in (1..order.len()).rev() {
-                order.swap(at, self.rng.below(at as u64 + 1) as usize);
-            }
         }
-        Err(format!("there is still something new after {most} rounds"))
+        Err(format!(
+            "there is still something new after {ROUNDS_MAX} rounds"
+        ))
     }
 }

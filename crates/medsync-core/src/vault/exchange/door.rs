@@ -5,9 +5,10 @@ use crate::crypto::key::Secret;
 use crate::crypto::sign::SigningKey;
 use crate::error::Result;
 use crate::ids::{AuthorKey, ChainId, CommitId, DataKeyId, DeviceKey, ReplicaId, WorkspaceId};
-use crate::ledger::cbor::encode;
+use crate::ledger::cbor::{Reader, encode};
 use crate::time::Timestamp;
 use crate::vault::core::DataKey;
+use crate::vault::exchange::claim::{CLAIM_BYTES_MAX, Claim, SignedClaim};
 use crate::vault::exchange::files::Name;
 use crate::vault::exchange::incoming::split;
 use crate::vault::exchange::keys::{self, KeyFile};
@@ -18,8 +19,10 @@ use std::sync::Arc;
 /// One kind of file in a device's folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileKind {
-    /// Marks.
+    /// Marks, but for their head.
     Marks,
+    /// The head of marks.
+    Claim,
     /// Data keys.
     Keys,
     /// Batches.
@@ -30,10 +33,28 @@ fn device() -> SigningKey {
     SigningKey::from_seed(&[3; 32])
 }
 
+fn claim() -> Claim {
+    Claim {
+        workspace: WorkspaceId([6; 32]),
+        device: DeviceKey(device().public()),
+        replica: ReplicaId([7; 16]),
+        former: vec![ReplicaId([5; 16])],
+        counter: 8,
+        hlc: Timestamp(9),
+    }
+}
+
 /// Signs the body of a file as the device that wrote the [`sample`]s; batches need no signature.
 pub fn sign(kind: FileKind, body: &[u8]) -> Vec<u8> {
     let context = match kind {
-        FileKind::Marks => manifest::CONTEXT,
+        FileKind::Marks => {
+            let claim = claim().sign(body, &device());
+            return encode(|e| {
+                e.array(3)?.bytes(&claim.bytes)?.bytes(&claim.signature)?;
+                e.bytes(body)?.ok()
+            });
+        }
+        FileKind::Claim => manifest::CONTEXT,
         FileKind::Keys => keys::CONTEXT,
         FileKind::Batches => return body.to_vec(),
     };
@@ -47,7 +68,15 @@ pub fn sign(kind: FileKind, body: &[u8]) -> Vec<u8> {
 /// As the exchange has them.
 pub fn reread(kind: FileKind, bytes: &[u8]) -> Result<Vec<u8>> {
     match kind {
-        FileKind::Marks => Marks::open(bytes).map(|marks| marks.body()),
+        FileKind::Marks => Marks::open(bytes).map(|(marks, _)| marks.body()),
+        FileKind::Claim => {
+            let mut r = Reader::new(bytes, 2 * CLAIM_BYTES_MAX, "a signed head is malformed")?;
+            r.array(2)?;
+            let (bytes, signature) = (r.bytes(CLAIM_BYTES_MAX)?.to_vec(), r.fixed()?);
+            r.end()?;
+            let (claim, body) = SignedClaim { bytes, signature }.open()?;
+            Ok(claim.write(&body))
+        }
         FileKind::Keys => KeyFile::open(bytes).map(|file| file.body().to_vec()),
         FileKind::Batches => {
             let mut batches: Vec<Vec<u8>> = Vec::new();
@@ -87,15 +116,12 @@ pub fn sample(kind: FileKind) -> Vec<u8> {
         carries,
     };
     let marks = Marks {
-        workspace,
-        device,
-        replica: ReplicaId([7; 16]),
-        counter: 8,
-        hlc: Timestamp(9),
+        claim: claim(),
         recipients: [5; 32],
         held,
         tips: Tips::from([(chain(1), vec![(64, CommitId([8; 32]))])]),
         files: vec![file],
+        claims: vec![claim().sign(b"other marks", &self::device())],
     };
     let key = |no, patient| DataKey {
         id: DataKeyId([no; 16]),
@@ -104,6 +130,7 @@ pub fn sample(kind: FileKind) -> Vec<u8> {
     };
     match kind {
         FileKind::Marks => marks.body(),
+        FileKind::Claim => claim().write(&[4; 32]),
         FileKind::Keys => {
             let keys = vec![key(1, None), key(2, "Patient/p2".parse().ok())];
             let file = KeyFile {

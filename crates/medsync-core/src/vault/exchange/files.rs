@@ -1,7 +1,7 @@
 //! The folder's files: their names, and writing them as a whole or not at all.
 
 use crate::error::{Error, Result};
-use crate::ids::{DeviceKey, WorkspaceId, hex};
+use crate::ids::{DeviceKey, ReplicaId, WorkspaceId, hex};
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Write as _};
@@ -179,13 +179,15 @@ pub(super) fn workspace_dir(workspace: &WorkspaceId) -> String {
     format!("{ROOT}/{}", hex(&workspace.0[..8]))
 }
 
-/// The name of a device's folder.
-pub(super) fn device_dir(device: &DeviceKey) -> String {
-    hex(&device.0[..8])
+/// The name of a copy's folder: two copies of one device do not write over each other's files.
+pub(super) fn copy_dir(device: &DeviceKey, replica: &ReplicaId) -> String {
+    let mut hasher = blake3::Hasher::new_derive_key("medsync v1 exchange folder");
+    hasher.update(&device.0).update(&replica.0);
+    hex(&hasher.finalize().as_bytes()[..8])
 }
 
-/// Whether a name can be that of a device's folder.
-pub(super) fn is_device_dir(name: &str) -> bool {
+/// Whether a name can be that of a copy's folder.
+pub(super) fn is_copy_dir(name: &str) -> bool {
     let digit = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
     name.len() == 16 && name.bytes().all(digit)
 }

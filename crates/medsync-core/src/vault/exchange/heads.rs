@@ -12,7 +12,7 @@ use crate::vault::exchange::manifest::{FORMAT, LABEL};
 use crate::vault::exchange::{Found, Outgoing, Visit};
 use crate::vault::rows::{Rows as _, kind};
 
-const FILE: &str = "heads.age";
+pub(super) const FILE: &str = "heads.age";
 /// Most heads in a file; each costs a signature to check.
 const HEADS_MAX: usize = 1024;
 const PLAIN_MAX: usize = HEADS_MAX * (HEAD_BYTES_MAX + 80);

@@ -6,21 +6,24 @@ use crate::ids::{DataKeyId, DeviceKey};
 use crate::ledger::batch::BatchHeader;
 use crate::ledger::cbor::Reader;
 use crate::ledger::wire::{SEALED_BYTES_MAX, SealedBatch, VerifiedBatch};
+use crate::time::Timestamp;
 use crate::vault::branches;
+use crate::vault::copies::Copies;
 use crate::vault::core::{DataKey, load_data_key};
 use crate::vault::deliver::Received;
-use crate::vault::exchange::files::{Name, is_device_dir};
+use crate::vault::exchange::claim::SignedClaim;
+use crate::vault::exchange::files::{Name, copy_dir, is_copy_dir};
 use crate::vault::exchange::keys::{self, KEYS_BYTES_MAX, KeyFile};
 use crate::vault::exchange::manifest::{FileMark, MARKS_BYTES_MAX, Marks, read_label};
 use crate::vault::exchange::outgoing::{FILE_BYTES, held};
-use crate::vault::exchange::{
-    Ahead, ExchangeProgress, Found, FoundKeys, PeerMarks, Phase, Visit, words,
-};
+use crate::vault::exchange::{ExchangeProgress, Found, FoundKeys, PeerMarks, Phase, Visit, words};
 use crate::vault::incarnation;
 use crate::vault::marks::Marks as PeerMark;
 use crate::vault::rows::{Rows, kind};
-use std::collections::HashMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::io::ErrorKind;
+use std::sync::Arc;
 
 /// Longest file of batches before it is sealed: one batch may be longer than files usually are.
 const BATCHES_BYTES_MAX: usize = SEALED_BYTES_MAX + FILE_BYTES;
@@ -34,6 +37,7 @@ impl Visit<'_> {
     /// Takes up everything that is new. Returns what lies in the folder.
     pub(super) fn take_up(&mut self) -> Result<Vec<Found>> {
         let mut found = self.look()?;
+        self.part_ways(&found)?;
         // Keys first, so that batches open as they come.
         self.take_keys(&mut found, false)?;
         self.take_batches(&found)?;
@@ -64,7 +68,7 @@ impl Visit<'_> {
         sum.new_incarnation |= received.new_incarnation;
     }
 
-    /// Lists every device's folder and opens marks and keys.
+    /// Lists every copy's folder and opens marks and keys.
     fn look(&mut self) -> Result<Vec<Found>> {
         let dirs = match self.folder.list(&self.dir) {
             Ok(dirs) => dirs,
@@ -72,10 +76,10 @@ impl Visit<'_> {
             Err(e) => return Err(Error::io("reading the exchange folder", &e)),
         };
         let mut found = Vec::new();
-        for dir in dirs.into_iter().filter(|name| is_device_dir(name)) {
+        for dir in dirs.into_iter().filter(|name| is_copy_dir(name)) {
             let path = format!("{}/{dir}", self.dir);
             let Ok(listed) = self.folder.list(&path) else {
-                self.problem(&dir, Name::Marks, "this device's folder cannot be read");
+                self.problem(&dir, Name::Marks, "this copy's folder cannot be read");
                 continue;
             };
             let mut names: Vec<Name> = listed.iter().filter_map(|n| Name::parse(n)).collect();
@@ -86,7 +90,7 @@ impl Visit<'_> {
             };
             let leftovers = listed.iter().filter(unfinished).cloned().collect();
             let marks = self.open_marks(&dir, &names);
-            let keys = self.open_keys(&dir, &names, marks.as_ref());
+            let keys = self.open_keys(&dir, &names, marks.as_ref().map(|(marks, _)| marks));
             found.push(Found {
                 dir,
                 names,
@@ -98,7 +102,7 @@ impl Visit<'_> {
         Ok(found)
     }
 
-    fn open_marks(&mut self, dir: &str, names: &[Name]) -> Option<Marks> {
+    fn open_marks(&mut self, dir: &str, names: &[Name]) -> Option<(Marks, SignedClaim)> {
         if names.is_empty() {
             return None;
         }
@@ -107,22 +111,22 @@ impl Visit<'_> {
             return None;
         }
         let (bytes, _) = self.open_file(dir, Name::Marks, MARKS_BYTES_MAX, None)?;
-        let marks = match Marks::open(&bytes) {
+        let (marks, claim) = match Marks::open(&bytes) {
             Ok(marks) => marks,
             Err(error) => {
                 self.problem(dir, Name::Marks, words(&error));
                 return None;
             }
         };
-        if marks.workspace != self.workspace {
+        if marks.claim.workspace != self.workspace {
             self.problem(dir, Name::Marks, "it is of another workspace");
             return None;
         }
-        if super::files::device_dir(&marks.device) != dir {
+        if copy_dir(&marks.claim.device, &marks.claim.replica) != dir {
             self.problem(dir, Name::Marks, "it is of another device");
             return None;
         }
-        Some(marks)
+        Some((marks, claim))
     }
 
     fn open_keys(&mut self, dir: &str, names: &[Name], marks: Option<&Marks>) -> Vec<FoundKeys> {
@@ -199,7 +203,7 @@ impl Visit<'_> {
         for (done, (from, name)) in (0..).zip(files) {
             let phase = Phase::TakingUp;
             (self.progress)(&ExchangeProgress { phase, done, total });
-            let listed = from.marks.as_ref().and_then(|m| m.file(name));
+            let listed = from.marks().and_then(|m| m.file(name));
             if let Some(file) = listed
                 && self.has_all(file)?
             {
@@ -213,7 +217,7 @@ impl Visit<'_> {
             }
         }
         for from in found {
-            let listed = from.marks.iter().flat_map(|m| &m.files);
+            let listed = from.marks().into_iter().flat_map(|m| &m.files);
             for file in listed.filter(|file| !from.names.contains(&file.name)) {
                 if !self.has_all(file)? {
                     self.problem(&from.dir, file.name, "it is missing");
@@ -336,87 +340,52 @@ impl Visit<'_> {
         })
     }
 
-    /// What marks of this device say that this vault never wrote.
-    fn ahead_by(&self, marks: &Marks) -> Result<Ahead> {
-        let own = self.vault.core.meta.replica;
-        let renewed = incarnation::load(&self.vault.store.read()?)?.is_some();
-        let known = marks.replica == own || marks.held.chains().any(|(c, _)| c.replica == own);
-        Ok(Ahead {
-            counter: marks.counter,
-            knows_name: known || !renewed,
-        })
-    }
-
-    /// Whether a peer holds commits under this vault's name that the vault does not know: then it is
-    /// an old copy, and they are on their way once its own marks say what it lacks.
-    fn knows_more_of_us(&self, marks: &Marks) -> bool {
-        let core = &self.vault.core;
-        marks.held.chains().any(|(id, ranges)| {
-            let theirs = ranges.last().map_or(0, |(_, last)| *last);
-            let here = core.chains.iter().filter(|c| c.id == *id);
-            let here = here.map(|c| c.max_seq).max().unwrap_or(0);
-            id.replica == core.meta.replica && theirs > here
-        })
-    }
-
-    /// Keeps the newest marks of each current device.
+    /// Keeps the newest marks of each copy of each current device.
     fn keep_marks(&mut self, found: &[Found]) -> Result<()> {
         let rows = self.vault.store.read()?;
-        let own = self.vault.core.meta.device;
-        let mut newer: Vec<(DeviceKey, PeerMark)> = Vec::new();
-        for marks in found.iter().filter_map(|f| f.marks.as_ref()) {
-            if marks.device == own {
-                if marks.counter > self.counter {
-                    self.report.rolled_back.push(own);
-                    self.ahead = Some(self.ahead_by(marks)?);
-                }
+        let meta = Arc::clone(&self.vault.core.meta);
+        let former = incarnation::former(&rows)?;
+        let mut all: BTreeMap<DeviceKey, Copies> = BTreeMap::new();
+        for (marks, signed) in found.iter().filter_map(|f| f.marks.as_ref()) {
+            let claim = &marks.claim;
+            let mine = claim.replica == meta.replica || former.contains(&claim.replica);
+            if claim.device == meta.device && mine {
                 continue;
             }
-            if !self.is_current(&marks.device) {
-                self.report.strangers.push(marks.device);
+            if !self.is_current(&claim.device) {
+                self.report.strangers.push(claim.device);
                 continue;
             }
-            if self.ahead.is_none() && self.knows_more_of_us(marks) {
-                self.report.rolled_back.push(own);
-                self.ahead = Some(Ahead {
-                    counter: self.counter,
-                    knows_name: true,
-                });
-            }
-            let mut row = PeerMark {
-                counter: marks.counter,
-                hlc: marks.hlc.0,
-                replica: marks.replica,
+            let copies = match all.entry(claim.device) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => new.insert(Copies::load(&rows, &claim.device)?),
+            };
+            let falls = copies.take(PeerMark {
+                counter: claim.counter,
+                hlc: claim.hlc.0,
+                replica: claim.replica,
                 held: marks.held.clone(),
                 tips: marks.tips.clone(),
-            };
-            let known = PeerMark::load(&rows, &marks.device)?;
-            let Some(known) = known else {
-                newer.push((marks.device, row));
-                continue;
-            };
-            let rises = row.hlc > known.hlc || row.counter > known.counter;
-            let falls = row.hlc < known.hlc || row.counter < known.counter;
+                former: claim.former.clone(),
+                claim: signed.bytes.clone(),
+                signature: signed.signature.to_vec(),
+            });
             if falls {
-                self.report.rolled_back.push(marks.device);
-            }
-            if rises && falls {
-                // A vault that was restored counts from an older number, one whose clock went
-                // back has an older time: which of both is the truth, only what both say.
-                row.held.keep_only(&known.held);
-            }
-            if rises {
-                newer.push((marks.device, row));
+                self.report.rolled_back.push(claim.device);
             }
         }
+        for (marks, _) in found.iter().filter_map(|f| f.marks.as_ref()) {
+            let claim = &marks.claim;
+            let copies = all.get(&claim.device);
+            let newer = copies.and_then(|c| c.newer(&claim.replica, claim.counter, claim.hlc.0));
+            let told = newer.and_then(|m| SignedClaim::stored(&m.claim, &m.signature));
+            self.tell.extend(told);
+        }
         drop(rows);
-        if !newer.is_empty() {
+        if all.values().any(Copies::is_changed) {
             self.vault.work(|work, _| {
-                for (device, marks) in &newer {
-                    let (key, row) = marks.row(device);
-                    work.txn.put(key, row);
-                }
-                Ok(())
+                all.values()
+                    .try_for_each(|copies| copies.put(&mut work.txn))
             })?;
         }
         self.list_peers()
@@ -430,12 +399,16 @@ impl Visit<'_> {
             if device.key == own {
                 continue;
             }
-            let marks = PeerMark::load(&rows, &device.key)?;
-            let age = |row: PeerMark| now.saturating_sub(crate::time::Timestamp(row.hlc).ms());
+            let copies = Copies::load(&rows, &device.key)?;
+            let newest = copies
+                .marks()
+                .iter()
+                .map(|marks| Timestamp(marks.hlc))
+                .max();
             self.report.peers.push(PeerMarks {
                 device: device.key,
                 name: device.name.clone(),
-                age_ms: marks.map(age),
+                age_ms: newest.map(|hlc| now.saturating_sub(hlc.ms())),
             });
         }
         Ok(())

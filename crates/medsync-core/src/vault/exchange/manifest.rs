@@ -1,10 +1,10 @@
 //! Marks: what a device holds, and which of its files hold what. Signed by the device.
 
-use crate::crypto::sign::{self, SigningKey};
+use crate::crypto::sign::SigningKey;
 use crate::error::{Error, Result};
-use crate::ids::{ChainId, CommitId, DeviceKey, ReplicaId, WorkspaceId};
+use crate::ids::{ChainId, CommitId, DeviceKey};
 use crate::ledger::cbor::{Reader, encode};
-use crate::time::Timestamp;
+use crate::vault::exchange::claim::{CLAIM_BYTES_MAX, Claim, SignedClaim};
 use crate::vault::exchange::files::Name;
 use crate::vault::marks::{Held, TIPS_MAX, Tips};
 use minicbor::Encoder;
@@ -21,6 +21,8 @@ pub(super) const CONTEXT: &str = "medsync v1 exchange marks";
 const CHAINS_MAX: usize = 65_536;
 const RANGES_MAX: usize = 4096;
 const FILES_MAX: usize = 10_000;
+/// Most claims that marks pass on.
+const CLAIMS_MAX: usize = 4096;
 /// Most runs of one chain in one file.
 const RUNS_MAX: usize = 65_536;
 const WHAT: &str = "marks are malformed";
@@ -182,17 +184,15 @@ pub(super) struct FileMark {
 /// What a device says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Marks {
-    pub(super) workspace: WorkspaceId,
-    pub(super) device: DeviceKey,
-    pub(super) replica: ReplicaId,
-    /// Rises with each marks file of the device.
-    pub(super) counter: u64,
-    pub(super) hlc: Timestamp,
+    /// Who says it.
+    pub(super) claim: Claim,
     /// For whom the marks are sealed.
     pub(super) recipients: [u8; 32],
     pub(super) held: Held,
     pub(super) tips: Tips,
     pub(super) files: Vec<FileMark>,
+    /// The newest claims it knows of all copies, its device's others with them.
+    pub(super) claims: Vec<SignedClaim>,
 }
 
 /// A set of recipients as one hash.
@@ -207,22 +207,21 @@ pub(super) fn recipients_mark(recipients: &[(DeviceKey, [u8; 32])]) -> [u8; 32] 
 }
 
 impl Marks {
-    /// The marks, signed by the device.
-    pub(super) fn sign(&self, key: &SigningKey) -> Vec<u8> {
+    /// The marks with their claim, signed by the device.
+    pub(super) fn sign(&self, key: &SigningKey) -> (Vec<u8>, SignedClaim) {
         let body = self.body();
-        let signature = key.sign(CONTEXT, &body);
-        encode(|e| e.array(2)?.bytes(&body)?.bytes(&signature)?.ok())
+        let claim = self.claim.sign(&body, key);
+        let bytes = encode(|e| {
+            e.array(3)?.bytes(&claim.bytes)?.bytes(&claim.signature)?;
+            e.bytes(&body)?.ok()
+        });
+        (bytes, claim)
     }
 
+    /// All but the claim.
     pub(super) fn body(&self) -> Vec<u8> {
         encode(|e| {
-            e.array(11)?.str(LABEL)?.u32(FORMAT)?;
-            e.encode(self.workspace)?
-                .encode(self.device)?
-                .encode(self.replica)?;
-            e.u64(self.counter)?
-                .i64(self.hlc.0)?
-                .bytes(&self.recipients)?;
+            e.array(5)?.bytes(&self.recipients)?;
             write_held(&self.held, e)?;
             write_tips(&self.tips, e)?;
             e.array(self.files.len().min(FILES_MAX) as u64)?;
@@ -230,6 +229,10 @@ impl Marks {
                 e.array(4)?.str(&file.name.to_string())?.bytes(&file.hash)?;
                 e.bytes(&file.recipients)?;
                 file.carries.write(e)?;
+            }
+            e.array(self.claims.len().min(CLAIMS_MAX) as u64)?;
+            for claim in self.claims.iter().take(CLAIMS_MAX) {
+                e.array(2)?.bytes(&claim.bytes)?.bytes(&claim.signature)?;
             }
             Ok(())
         })
@@ -239,22 +242,16 @@ impl Marks {
     ///
     /// # Errors
     /// [`Error::Integrity`] for malformed or forged marks, [`Error::TooNew`] for a newer format.
-    pub(super) fn open(bytes: &[u8]) -> Result<Self> {
+    pub(super) fn open(bytes: &[u8]) -> Result<(Self, SignedClaim)> {
         let mut outer = Reader::new(bytes, MARKS_BYTES_MAX, WHAT)?;
-        outer.array(2)?;
+        outer.array(3)?;
+        let signed = read_claim(&mut outer)?;
         let body = outer.bytes(MARKS_BYTES_MAX)?;
-        let signature = outer.fixed()?;
         outer.end()?;
+        let claim = signed.open_over(body)?;
         let mut r = Reader::new(body, MARKS_BYTES_MAX, WHAT)?;
-        let parts = r.list(64)?;
-        read_label(&mut r)?;
-        if parts != 11 {
-            return Err(r.fault());
-        }
-        let (workspace, device, replica) = (r.value()?, r.value()?, r.value()?);
-        let device: DeviceKey = device;
-        sign::verify(&device.0, CONTEXT, body, &signature)?;
-        let (counter, hlc, recipients) = (r.value()?, Timestamp(r.value()?), r.fixed()?);
+        r.array(5)?;
+        let recipients = r.fixed()?;
         let held = read_held(&mut r)?;
         let tips = read_tips(&mut r)?;
         let mut files = Vec::new();
@@ -270,24 +267,34 @@ impl Marks {
                 carries,
             });
         }
+        let mut claims = Vec::new();
+        for _ in 0..r.list(CLAIMS_MAX)? {
+            r.array(2)?;
+            claims.push(read_claim(&mut r)?);
+        }
         r.end()?;
-        Ok(Self {
-            workspace,
-            device,
-            replica,
-            counter,
-            hlc,
+        let marks = Self {
+            claim,
             recipients,
             held,
             tips,
             files,
-        })
+            claims,
+        };
+        Ok((marks, signed))
     }
 
     /// What they say of a file.
     pub(super) fn file(&self, name: Name) -> Option<&FileMark> {
         self.files.iter().find(|file| file.name == name)
     }
+}
+
+fn read_claim(r: &mut Reader<'_>) -> Result<SignedClaim> {
+    Ok(SignedClaim {
+        bytes: r.bytes(CLAIM_BYTES_MAX)?.to_vec(),
+        signature: r.fixed()?,
+    })
 }
 
 /// Reads label and format, which begin every file of the folder.
@@ -308,7 +315,8 @@ pub(super) fn read_label(r: &mut Reader<'_>) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::AuthorKey;
+    use crate::ids::{AuthorKey, ReplicaId, WorkspaceId};
+    use crate::time::Timestamp;
     use proptest::prelude::*;
 
     const CHAIN: ChainId = ChainId {
@@ -333,12 +341,17 @@ mod tests {
             recipients: [5; 32],
             carries: carried(),
         };
-        Marks {
+        let claim = Claim {
             workspace: WorkspaceId([6; 32]),
             device: DeviceKey(key.public()),
             replica: ReplicaId([7; 16]),
+            former: vec![ReplicaId([6; 16])],
             counter: 8,
             hlc: Timestamp(9),
+        };
+        let other = claim.sign(b"other marks", key);
+        Marks {
+            claim,
             recipients: [5; 32],
             held,
             tips: Tips::from([(
@@ -346,6 +359,7 @@ mod tests {
                 vec![(48, CommitId([9; 32])), (64, CommitId([8; 32]))],
             )]),
             files: vec![file],
+            claims: vec![other],
         }
     }
 
@@ -360,15 +374,19 @@ mod tests {
     fn marks_come_back_and_every_changed_bit_is_refused() {
         let key = SigningKey::from_seed(&[3; 32]);
         let marks = marks(&key);
-        let bytes = marks.sign(&key);
-        assert_eq!(Marks::open(&bytes), Ok(marks.clone()));
+        let (bytes, claim) = marks.sign(&key);
+        assert_eq!(Marks::open(&bytes), Ok((marks.clone(), claim.clone())));
+        let (device, workspace) = (marks.claim.device, marks.claim.workspace);
+        assert_eq!(claim.of(&device, &workspace), Some(marks.claim.clone()));
         for at in 0..bytes.len() * 8 {
             let mut bad = bytes.clone();
             bad[at / 8] ^= 1 << (at % 8);
             assert!(Marks::open(&bad).is_err(), "bit {at}");
         }
         let stranger = SigningKey::from_seed(&[4; 32]);
-        assert!(Marks::open(&marks.sign(&stranger)).is_err());
+        let (bytes, claim) = marks.sign(&stranger);
+        assert!(Marks::open(&bytes).is_err());
+        assert_eq!(claim.of(&device, &workspace), None);
     }
 
     #[test]

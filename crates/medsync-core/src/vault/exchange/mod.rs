@@ -1,9 +1,10 @@
 //! Exchange over a folder: a USB stick, a share. Nobody needs to be there at the same time.
 //!
-//! Each device has a folder of its own in it, `medsync-exchange/<workspace>/<device>/`, and writes
-//! nowhere else. What lies there is sealed to the workspace's current devices:
+//! Each copy of a device has a folder of its own in it, `medsync-exchange/<workspace>/<copy>/`, and
+//! writes nowhere else; one that takes a new name clears the folders of its former ones. What lies
+//! there is sealed to the workspace's current devices:
 //!
-//! - `marks.age`: what the device holds and what its files hold, signed by the device;
+//! - `marks.age`: what the copy holds and what its files hold, signed by the device;
 //! - `batches-NNNNNN.age`: sealed batches, its own and those it passes on;
 //! - `keys-NNNNNN.age`: the data keys, signed by the device;
 //! - `heads.age`: the signed heads of the audit logs it knows of.
@@ -14,6 +15,7 @@
 //! on the folder being true: batches and keys are verified by themselves, and marks only ever
 //! decide what is sent again.
 
+mod claim;
 #[cfg(feature = "testing")]
 pub mod door;
 mod files;
@@ -24,6 +26,7 @@ mod manifest;
 mod outgoing;
 #[cfg(test)]
 mod tests;
+mod twins;
 
 pub use files::{Disk, ENTRIES_MAX, Folder, ROOT};
 
@@ -31,12 +34,12 @@ use crate::error::{Error, Result};
 use crate::ids::{DeviceKey, WorkspaceId};
 use crate::phi::Phi;
 use crate::vault::Vault;
-use crate::vault::core::{Work, pack_row, unpack_row};
+use crate::vault::core::unpack_row;
 use crate::vault::deliver::Received;
-use crate::vault::incarnation::{self, Why};
 use crate::vault::marks::Held;
 use crate::vault::open::DeviceSecrets;
 use crate::vault::rows::{self, Rows};
+use claim::SignedClaim;
 use manifest::Marks;
 use serde::{Deserialize, Serialize, Serializer};
 use std::path::Path;
@@ -146,6 +149,8 @@ struct Numbers {
     counter: u64,
     /// That of the next file.
     file: u32,
+    /// The time of the last marks.
+    hlc: i64,
 }
 
 impl Numbers {
@@ -201,73 +206,28 @@ impl Vault {
         files::check(folder)?;
         let device = self.device()?;
         let held = outgoing::held(&self.store.read()?, &self.core)?;
-        let counter = Numbers::load(&self.store.read()?)?.counter;
         let mut visit = Visit {
             dir: files::workspace_dir(&workspace),
-            own: files::device_dir(&self.core.meta.device),
+            own: files::copy_dir(&self.core.meta.device, &self.core.meta.replica),
             workspace,
             vault: self,
             folder,
             progress,
             device,
             held,
-            counter,
-            ahead: None,
+            tell: Vec::new(),
             report: ExchangeReport::default(),
         };
         let found = visit.take_up()?;
         visit.vault.seal()?;
+        let meta = &visit.vault.core.meta;
+        visit.own = files::copy_dir(&meta.device, &meta.replica);
         visit.take_heads(&found)?;
         visit.vault.note_exchange(&visit.report)?;
-        if let Some(ahead) = visit.ahead {
-            let renew = ahead.knows_name && !visit.report.received.new_incarnation;
-            visit.vault.count_on(ahead.counter, renew)?;
-            visit.report.received.new_incarnation |= renew;
-        }
         visit.leave(&found)?;
         visit.leave_heads()?;
         Ok(visit.report)
     }
-}
-
-impl Vault {
-    /// Numbers its marks on from those of another copy of this vault, and takes a new name if it
-    /// has not yet. Where an anchor noticed before, and nobody knows the new name, that name stays.
-    fn count_on(&mut self, counter: u64, renew: bool) -> Result<()> {
-        self.work(|work, _| {
-            if renew {
-                incarnation::renew(work, Why::Exchange, 0)?;
-            }
-            let known = Numbers::load(work)?;
-            let numbers = Numbers {
-                counter: counter.max(known.counter),
-                file: known.file,
-            };
-            work.txn.put(Numbers::key(), pack_row(&numbers));
-            Ok(())
-        })
-    }
-}
-
-/// How far the number of a vault's marks jumps with each new incarnation: further than any copy of
-/// it can have counted, so that nobody takes its marks for older ones than the copy's.
-const COPY_MARKS_MAX: u64 = 1 << 20;
-
-/// Numbers a vault's marks past all that another copy of it may have left.
-pub(crate) fn count_past_copies(work: &mut Work) -> Result<()> {
-    let mut numbers = Numbers::load(work)?;
-    numbers.counter = numbers.counter.saturating_add(COPY_MARKS_MAX);
-    work.txn.put(Numbers::key(), pack_row(&numbers));
-    Ok(())
-}
-
-/// Marks of this device that this vault never wrote: it is an old copy of another.
-#[derive(Debug, Clone, Copy)]
-struct Ahead {
-    /// Their number.
-    counter: u64,
-    /// Whether they know of commits under this vault's present name, or may.
-    knows_name: bool,
 }
 
 /// One exchange.
@@ -281,25 +241,29 @@ struct Visit<'a> {
     device: DeviceSecrets,
     /// The workspace's folder.
     dir: String,
-    /// The name of this device's folder in it.
+    /// The name of this copy's folder in it.
     own: String,
     /// The sealed commits that are here.
     held: Held,
-    /// The number of this vault's last marks as the exchange began.
-    counter: u64,
-    /// Newer marks of this device, if there are any.
-    ahead: Option<Ahead>,
+    /// Claims that somebody here should hear of: of their own name, or of who gave it up.
+    tell: Vec<SignedClaim>,
 }
 
-/// What lies in the folder of one device.
+/// What lies in the folder of one copy.
 struct Found {
     /// The folder's name.
     dir: String,
     names: Vec<files::Name>,
     /// Unfinished files.
     leftovers: Vec<String>,
-    marks: Option<Marks>,
+    marks: Option<(Marks, SignedClaim)>,
     keys: Vec<FoundKeys>,
+}
+
+impl Found {
+    fn marks(&self) -> Option<&Marks> {
+        self.marks.as_ref().map(|(marks, _)| marks)
+    }
 }
 
 /// A file of keys that was opened.

@@ -2,7 +2,7 @@
 
 use crate::crypto::envelope;
 use crate::error::{Error, Result};
-use crate::ids::{DataKeyId, DeviceKey};
+use crate::ids::{DataKeyId, DeviceKey, ReplicaId};
 use crate::ledger::batch::{BatchHeader, SignedHeader};
 use crate::ledger::cbor::encode;
 use crate::ledger::commit::{Commit, Sealable};
@@ -11,6 +11,7 @@ use crate::time::Timestamp;
 use crate::vault::branches::{is_whole, run};
 use crate::vault::commit_row::{CommitRow, LeafRow};
 use crate::vault::core::{Core, DataKey, load_commit, pack_row};
+use crate::vault::exchange::claim::{Claim, SignedClaim};
 use crate::vault::exchange::files::{Name, only_reads, write_error};
 use crate::vault::exchange::incoming::BATCHES_SEALED_MAX;
 use crate::vault::exchange::keys::{self, KEYS_MAX, KeyFile};
@@ -18,7 +19,8 @@ use crate::vault::exchange::manifest::{
     Carried, FORMAT, FileMark, LABEL, Marks, Run, recipients_mark,
 };
 use crate::vault::exchange::{ExchangeProgress, Found, Numbers, Outgoing, Phase, Visit, words};
-use crate::vault::marks::{Has, Held, Marks as PeerMark, Tips, tips};
+use crate::vault::incarnation;
+use crate::vault::marks::{Has, Held, Tips, tips};
 use crate::vault::rows::{Rows, kind};
 use crate::vault::seal::batch_row;
 use std::collections::{HashMap, HashSet};
@@ -57,6 +59,10 @@ struct Offer {
     recipients: Vec<[u8; 32]>,
     mark: [u8; 32],
     files: Vec<FileMark>,
+    /// The newest claims of all copies.
+    claims: Vec<SignedClaim>,
+    /// The names that this vault gave up.
+    former: Vec<ReplicaId>,
     /// The marks in the folder, if they are ours and as sealed as they should be.
     written: Option<Marks>,
     /// Where this vault's chains end.
@@ -109,27 +115,24 @@ impl Visit<'_> {
 
     fn leave_for(&mut self, found: &[Found], recipients: &[(DeviceKey, [u8; 32])]) -> Result<()> {
         let rows = self.vault.store.read()?;
-        let own = self.vault.core.meta.device;
-        let mut marks = Vec::new();
-        for (device, _) in recipients.iter().filter(|(key, _)| *key != own) {
-            let peer = PeerMark::load(&rows, device)?;
-            marks.push(peer.map_or_else(Default::default, |p| (p.held, p.tips)));
-        }
         let core = self.vault.core.clone();
+        let own = core.meta.device;
+        let former = incarnation::former(&rows)?;
+        let is_past = |claim: &Claim| claim.device == own && former.contains(&claim.replica);
+        let (past, found): (Vec<&Found>, Vec<&Found>) = found
+            .iter()
+            .partition(|f| f.marks().is_some_and(|m| is_past(&m.claim)));
+        let (marks, claims) = self.peers(&rows, recipients)?;
         let peers = marks
             .iter()
             .map(|(held, tips)| Has::new(&rows, &core, held, tips))
             .collect::<Result<Vec<_>>>()?;
         self.held = held(&rows, &core)?;
-        let mine = found.iter().find(|f| f.dir == self.own);
-        let marks = mine
-            .and_then(|f| f.marks.clone())
-            .filter(|m| m.device == own);
+        let mine = found.iter().find(|f| f.dir == self.own).copied();
+        let marks = mine.and_then(Found::marks).cloned();
         let mut numbers = Numbers::load(&rows)?;
-        let there = marks.as_ref().map_or(0, |m| m.counter);
-        // Never below what lies there: else others would take it for an older truth.
+        let there = marks.as_ref().map_or(0, |m| m.claim.counter);
         let is_newest = there == numbers.counter;
-        numbers.counter = numbers.counter.max(there);
         let on_disk = mine.iter().flat_map(|f| &f.names).map(|name| name.number());
         numbers.file = numbers
             .file
@@ -139,20 +142,22 @@ impl Visit<'_> {
             recipients: recipients.iter().map(|(_, key)| *key).collect(),
             mark,
             files: Vec::new(),
+            claims,
+            former,
             written: marks.clone().filter(|m| m.recipients == mark && is_newest),
             tips: tips(&rows, &self.vault.core, &self.held)?,
             numbers,
-            after: marks.as_ref().map_or(Timestamp::default(), |m| m.hlc),
+            after: marks.as_ref().map_or(Timestamp::default(), |m| m.claim.hlc),
         };
         // Of a chain that forked the tips alone say what is here.
         for chain in core.forks.chains() {
             self.held.remove(chain);
         }
         let stale = self.sort_own(mine, marks.as_ref(), &peers, &mut offer);
-        let wanted = self.wanted(&rows, found, &peers, &offer)?;
+        let wanted = self.wanted(&rows, &found, &peers, &offer)?;
         let data_keys = keys::all(&rows)?;
         if !peers.is_empty() {
-            self.leave_keys(found, &data_keys, &mut offer)?;
+            self.leave_keys(&found, &data_keys, &mut offer)?;
         }
         self.leave_batches(&rows, wanted, data_keys, &mut offer)?;
         self.write_marks(&mut offer)?;
@@ -161,7 +166,7 @@ impl Visit<'_> {
             let path = self.path(&self.own, name);
             self.remove(&path);
         }
-        Ok(())
+        self.clear(&rows, &past)
     }
 
     /// Sorts this device's files: those that stay are offered, the rest is returned, of which
@@ -227,7 +232,7 @@ impl Visit<'_> {
     fn wanted(
         &self,
         rows: &dyn Rows,
-        found: &[Found],
+        found: &[&Found],
         peers: &[Has<'_>],
         offer: &Offer,
     ) -> Result<Vec<Wanted>> {
@@ -250,8 +255,8 @@ impl Visit<'_> {
             wanted.retain(|w| !w.is_in(&file.carries));
         }
         let others = found.iter().filter(|f| f.dir != self.own);
-        for (from, marks) in others.filter_map(|f| f.marks.as_ref().map(|m| (f, m))) {
-            if !self.is_current(&marks.device) {
+        for (from, marks) in others.filter_map(|f| f.marks().map(|m| (f, m))) {
+            if !self.is_current(&marks.claim.device) {
                 continue;
             }
             for file in marks
@@ -278,10 +283,10 @@ impl Visit<'_> {
     }
 
     /// Writes the data keys that no file here holds for all current devices.
-    fn leave_keys(&mut self, found: &[Found], all: &[DataKey], offer: &mut Offer) -> Result<()> {
+    fn leave_keys(&mut self, found: &[&Found], all: &[DataKey], offer: &mut Offer) -> Result<()> {
         let mut covered: HashSet<DataKeyId> = HashSet::new();
         for from in found {
-            let Some(marks) = from.marks.as_ref().filter(|m| self.is_current(&m.device)) else {
+            let Some(marks) = from.marks().filter(|m| self.is_current(&m.claim.device)) else {
                 continue;
             };
             for keys in &from.keys {
@@ -458,33 +463,41 @@ impl Visit<'_> {
 
     /// Writes the marks, if they would say anything new.
     fn write_marks(&mut self, offer: &mut Offer) -> Result<()> {
-        let replica = self.vault.core.meta.replica;
-        let says = (replica, &self.held, &offer.tips, &offer.files);
+        let says = (&self.held, &offer.tips, &offer.files);
+        let told = |m: &Marks| self.tell.iter().all(|claim| m.claims.contains(claim));
         let written = offer.written.as_ref();
-        if written.is_some_and(|m| (m.replica, &m.held, &m.tips, &m.files) == says) {
+        if written.is_some_and(|m| (&m.held, &m.tips, &m.files) == says && told(m)) {
             return Ok(());
         }
         offer.numbers.counter = offer.numbers.counter.saturating_add(1);
-        let (numbers, after) = (offer.numbers, offer.after);
+        let (mut numbers, after) = (offer.numbers, offer.after);
         // The number is durable before the marks are: it never names two truths.
         let hlc = self.vault.work(|work, _| {
-            work.txn.put(Numbers::key(), pack_row(&numbers));
             let now = work.env.now_ms();
             work.core.clock.observe(after, now);
-            Ok(work.core.clock.tick(now))
+            let hlc = work.core.clock.tick(now);
+            numbers.hlc = hlc.0;
+            work.txn.put(Numbers::key(), pack_row(&numbers));
+            Ok(hlc)
         })?;
-        let marks = Marks {
+        let meta = &self.vault.core.meta;
+        let claim = Claim {
             workspace: self.workspace,
-            device: self.vault.core.meta.device,
-            replica,
+            device: meta.device,
+            replica: meta.replica,
+            former: offer.former.clone(),
             counter: numbers.counter,
             hlc,
+        };
+        let marks = Marks {
+            claim,
             recipients: offer.mark,
             held: self.held.clone(),
             tips: offer.tips.clone(),
             files: offer.files.clone(),
+            claims: offer.claims.clone(),
         };
-        let plain = marks.sign(&self.device.signing);
+        let (plain, _) = marks.sign(&self.device.signing);
         let sealed = envelope::seal_to(&offer.recipients, &plain)?;
         self.put(Name::Marks, &sealed)?;
         offer.written = Some(marks);
@@ -509,7 +522,7 @@ impl Visit<'_> {
     }
 
     /// Removes a file that is no use any more. If it stays, the next exchange tries again.
-    fn remove(&mut self, path: &str) {
+    pub(super) fn remove(&mut self, path: &str) {
         if self.folder.remove(path).is_ok() {
             self.report.removed_files += 1;
         }

@@ -1,6 +1,6 @@
 //! What only a hostile device would write.
 
-use super::files::{device_dir, workspace_dir};
+use super::files::{copy_dir, workspace_dir};
 use super::keys::{self, KeyFile};
 use super::manifest::Marks;
 use crate::crypto::envelope::{open_with, seal_to};
@@ -8,7 +8,7 @@ use crate::crypto::key::Secret;
 use crate::crypto::sign::SigningKey;
 use crate::crypto::{Kdf, Suite};
 use crate::env::SystemEnv;
-use crate::ids::{AuthorKey, DeviceKey, RecordId};
+use crate::ids::{AuthorKey, DeviceKey, RecordId, ReplicaId};
 use crate::ledger::certificate::{Certificate, Role, Subject, Terms};
 use crate::ledger::enrol::{Grant, Request};
 use crate::ledger::membership::MemberItem;
@@ -60,18 +60,18 @@ fn record() -> RecordId {
     "Observation/o1".parse().expect("a name")
 }
 
-fn dir_of(vault: &Vault, stick: &Path, device: &DeviceKey) -> PathBuf {
+fn dir_of(vault: &Vault, stick: &Path, device: &DeviceKey, replica: ReplicaId) -> PathBuf {
     let workspace = vault.workspace().expect("a workspace").0;
     stick
         .join(workspace_dir(&workspace))
-        .join(device_dir(device))
+        .join(copy_dir(device, &replica))
 }
 
 #[test]
 fn a_strangers_wrong_key_never_takes_the_place_of_the_true_one() {
     let home = tempfile::tempdir().expect("a folder");
     let (mut ours, theirs, stick) = two(home.path());
-    let theirs_dir = dir_of(&ours, &stick, &theirs.device_key());
+    let theirs_dir = dir_of(&ours, &stick, &theirs.device_key(), theirs.replica());
     let true_file = theirs_dir.join("keys-000001.age");
     let kept = fs::read(&true_file).expect("a file of keys");
     fs::remove_file(&true_file).expect("removes");
@@ -89,7 +89,7 @@ fn a_strangers_wrong_key_never_takes_the_place_of_the_true_one() {
     };
     let recipient = ours.device().expect("keys").public_recipient();
     let sealed = seal_to(&[recipient], &file.sign(&stranger)).expect("seals");
-    let dir = dir_of(&ours, &stick, &file.device);
+    let dir = dir_of(&ours, &stick, &file.device, ReplicaId([1; 16]));
     fs::create_dir_all(&dir).expect("a folder");
     fs::write(dir.join("keys-000001.age"), sealed).expect("writes");
     let report = exchange(&mut ours, &stick);
@@ -107,20 +107,20 @@ fn marks_of_another_device_or_a_stranger_suppress_nothing() {
     let (mut ours, theirs, stick) = two(home.path());
     let recipient = ours.device().expect("keys").public_recipient();
     let secret = ours.device().expect("keys").recipient;
-    let marks = dir_of(&ours, &stick, &theirs.device_key()).join("marks.age");
+    let marks = dir_of(&ours, &stick, &theirs.device_key(), theirs.replica()).join("marks.age");
     let sealed = fs::read(&marks).expect("marks");
     let plain = open_with(secret.expose(), &sealed, 1 << 20).expect("opens");
     let stranger = SigningKey::generate(&SystemEnv);
     // As if the other device had everything that we are about to write.
-    let mut forged = Marks::open(&plain).expect("marks");
+    let (mut forged, _) = Marks::open(&plain).expect("marks");
     let id = crate::ids::ChainId {
         author: ours.author().expect("an author"),
         replica: ours.replica(),
     };
     forged.held.insert(id, 1, 1000);
-    forged.hlc = forged.hlc.next();
-    forged.counter += 1;
-    let forged = seal_to(&[recipient], &forged.sign(&stranger)).expect("seals");
+    forged.claim.hlc = forged.claim.hlc.next();
+    forged.claim.counter += 1;
+    let forged = seal_to(&[recipient], &forged.sign(&stranger).0).expect("seals");
     fs::write(&marks, forged).expect("writes");
     let mut draft = ours
         .draft(&"Observation/o2".parse().expect("a name"))

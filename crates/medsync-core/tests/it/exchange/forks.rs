@@ -1,12 +1,14 @@
 //! Clones and restored backups that write under one name, and what becomes of it.
 
-use super::{World, copy_all, exchange, files, note};
+use super::{World, copy_all, exchange, files, files_of, note};
 use medsync_core::env::SystemEnv;
 use medsync_core::ids::RecordId;
 use medsync_core::model::json::Json;
 use medsync_core::store::Unlock;
 use medsync_core::vault::{Decision, Vault};
+use std::collections::BTreeSet;
 use std::fs;
+use std::path::PathBuf;
 
 fn dose_of(id: &str) -> RecordId {
     RecordId::new("Observation", id).expect("a name")
@@ -119,6 +121,34 @@ fn a_restored_backup_loses_nothing_and_both_doses_are_a_question() {
         0
     );
     assert_eq!(files(&world.folder), before);
+}
+
+/// Copies once shared one folder: of two that came one right after the other, a peer between them saw
+/// only the marks of the second, and the first got nothing.
+#[test]
+fn two_copies_that_always_come_one_after_the_other_both_get_everything() {
+    let mut world = World::new(2);
+    world.converge();
+    world.copies(&["twin"]);
+    let twin = world.open("twin");
+    world.vaults.push(twin);
+    for round in 0..5 {
+        note(&mut world.vaults[0], "p1", "n", &format!("round {round}"));
+        for no in 0..3 {
+            world.exchange(no);
+        }
+    }
+    let names: BTreeSet<_> = world.vaults.iter().map(Vault::replica).collect();
+    assert_eq!(names.len(), 3);
+    world.assert_same();
+    // And nothing is left for names that nobody bears any more.
+    world.exchange(0);
+    assert_eq!(
+        (0..3).map(|no| world.exchange(no).sent_bytes).sum::<u64>(),
+        0
+    );
+    let batches = files_of(&world.folder, "batches");
+    assert_eq!(batches, Vec::<PathBuf>::new());
 }
 
 #[test]

@@ -99,12 +99,16 @@ impl World {
         }
     }
 
-    /// The folder of a device in the exchange folder.
+    /// The folder of a vault in the exchange folder.
     fn dir_of(&self, no: usize) -> PathBuf {
-        let key = self.vaults[no].device_key();
-        let (workspace, _) = self.vaults[no].workspace().expect("a workspace");
+        let vault = &self.vaults[no];
+        let (workspace, _) = vault.workspace().expect("a workspace");
         let dir = self.folder.join("medsync-exchange");
-        dir.join(hex(&workspace.0[..8])).join(hex(&key.0[..8]))
+        let mut copy = blake3::Hasher::new_derive_key("medsync v1 exchange folder");
+        copy.update(&vault.device_key().0)
+            .update(&vault.replica().0);
+        let copy = hex(&copy.finalize().as_bytes()[..8]);
+        dir.join(hex(&workspace.0[..8])).join(copy)
     }
 }
 
