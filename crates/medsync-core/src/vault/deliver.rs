@@ -29,7 +29,7 @@ use crate::vault::rejudge;
 use crate::vault::rows::{self, Rows, kind};
 use crate::vault::seal::{batch_row, put_batch};
 use crate::vault::write::{Place, open_change};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What came of received batches.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
@@ -116,8 +116,7 @@ fn take_batch(
     let own = branches::is_own(work, &id)?;
     let now = work.env.now_ms();
     let (mut fork, mut last) = (None, main);
-    let unsealed = |work: &Work, no| work.core.chain(no).map(|c| c.sealed < c.seq);
-    let waiting = unsealed(work, main)?;
+    let mut parts = BTreeMap::new();
     let before = received.commits;
     for (i, (header, leaves)) in batch.commits().enumerate() {
         work.core.clock.observe(header.fields().hlc, now);
@@ -125,6 +124,7 @@ fn take_batch(
         let chain = match branches::slot(work, main, header)? {
             Slot::Here(chain) => {
                 last = chain;
+                note_part(work, &mut parts, chain, seq)?;
                 take_again(work, (chain, seq), header, leaves, new, received)?;
                 continue;
             }
@@ -137,6 +137,7 @@ fn take_batch(
             }
         };
         last = chain;
+        note_part(work, &mut parts, chain, seq)?;
         let (row, fault) = leaves::take(work, (batch, i), header, leaves)?;
         put_commit(work, chain, seq, &row);
         branches::note(work, main, chain, header)?;
@@ -153,16 +154,36 @@ fn take_batch(
         keep_evidence(work, main, first, run)?;
     }
     put_batch(work, last, run.signed(), run.headers())?;
-    let (first, end) = (run.batch().first, run.batch().last);
-    let known = work.chain_mut(last)?;
-    // Nobody else seals what was written here and waits for it.
-    if last != main || !waiting || first <= known.sealed.saturating_add(1) {
-        known.sealed = known.sealed.max(end);
+    for (no, part) in parts {
+        let known = work.chain_mut(no)?;
+        // Nobody else seals what was written here and waits for it.
+        if !part.waits || part.first <= known.sealed.saturating_add(1) {
+            known.sealed = known.sealed.max(part.last);
+        }
     }
     if own && received.commits > before && !received.new_incarnation {
         incarnation::renew(work, Why::Exchange, 0)?;
         received.new_incarnation = true;
     }
+    Ok(())
+}
+
+/// The part of a batch that lies under one number of its chain: the branches of a fork may share it.
+struct Part {
+    first: u64,
+    last: u64,
+    /// Something was there already that no batch seals.
+    waits: bool,
+}
+
+fn note_part(work: &Work, parts: &mut BTreeMap<u32, Part>, no: u32, seq: u64) -> Result<()> {
+    let chain = work.core.chain(no)?;
+    let part = parts.entry(no).or_insert(Part {
+        first: seq,
+        last: seq,
+        waits: chain.sealed < chain.seq,
+    });
+    part.last = seq;
     Ok(())
 }
 

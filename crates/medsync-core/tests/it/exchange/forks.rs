@@ -123,6 +123,31 @@ fn a_restored_backup_loses_nothing_and_both_doses_are_a_question() {
     assert_eq!(files(&world.folder), before);
 }
 
+/// What came of the lost commits once fell on both sides of the new one under one number, which then
+/// passed for sealed: it never left the device.
+#[test]
+fn what_a_restored_backup_writes_leaves_it_whatever_else_comes_back() {
+    for lost in 1..=4 {
+        let mut world = World::new(2);
+        world.converge();
+        world.copies(&["backup"]);
+        for no in 0..lost {
+            note(&mut world.vaults[1], "p1", "n", &format!("lost {no}"));
+        }
+        world.exchange(1);
+        world.exchange(0);
+        world.vaults.truncate(1);
+        let restored = world.open("backup");
+        world.vaults.push(restored);
+        dose(&mut world.vaults[1], "a", "20 mg");
+        world.exchange(1);
+        world.exchange(0);
+        assert!(shown(&world.vaults[0], "a").contains("20 mg"), "{lost}");
+        world.converge();
+        world.assert_same();
+    }
+}
+
 /// Copies once shared one folder: of two that came one right after the other, a peer between them saw
 /// only the marks of the second, and the first got nothing.
 #[test]
