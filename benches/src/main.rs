@@ -1,5 +1,7 @@
 //! Benchmarks of the engine. Each prints what `docs/benchmarks.md` records; none asserts a time.
 
+mod clinic;
+mod lean;
 mod records;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -43,6 +45,18 @@ enum Bench {
         #[arg(long, default_value_t = 10_000)]
         records: usize,
     },
+    /// The lean form of what two replicas of a clinic send each other.
+    Lean {
+        /// Which of the scenarios of `docs/benchmarks.md`.
+        #[arg(value_enum)]
+        scenario: lean::Scenario,
+        /// How many records both hold, or one sends to an empty one.
+        #[arg(long, default_value_t = 10_000)]
+        records: u64,
+        /// About how long a block may be, in bytes.
+        #[arg(long, default_value_t = 65_536)]
+        room: usize,
+    },
     /// Single durable edits.
     Edit {
         /// How many edits.
@@ -69,7 +83,7 @@ enum Cipher {
     clippy::disallowed_methods,
     reason = "a benchmark measures the wall clock"
 )]
-fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
@@ -81,6 +95,14 @@ fn main() -> Result<()> {
             cipher,
         } => import(records, shape, cipher),
         Bench::Read { records } => read(records),
+        Bench::Lean {
+            scenario,
+            records,
+            room,
+        } => {
+            lean::run(scenario, records, room);
+            Ok(())
+        }
         Bench::Edit { edits } => edit(edits),
     }
 }

@@ -43,6 +43,7 @@ fn main() -> std::io::Result<()> {
         ("fhir", fhir()),
         ("row", row()),
         ("exchange", exchange()),
+        ("lean_block", lean_block()),
     ];
     for (target, seeds) in all {
         let folder = corpus.join(target);
@@ -55,6 +56,15 @@ fn main() -> std::io::Result<()> {
 }
 
 type Seeds = Vec<(&'static str, Vec<u8>)>;
+
+fn lean_block() -> Seeds {
+    let names = ["alone-1", "alone-2", "alone-3", "alone-4", "alone-5", "alone-6"];
+    let mut seeds: Seeds = names.into_iter().zip(medsync_fuzz::lean::standalone()).collect();
+    let names = ["second", "third", "fourth"];
+    let blocks = medsync_fuzz::lean::blocks().into_iter().skip(1);
+    seeds.extend(names.into_iter().zip(blocks));
+    seeds
+}
 
 fn json() -> Seeds {
     let texts = [

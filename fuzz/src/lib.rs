@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod batch;
+pub mod lean;
 
 use base64ct::{Base64, Encoding as _};
 use ed25519_dalek::Signer as _;

@@ -76,6 +76,6 @@ fn operation(op: legacy::Op) -> Result<FlatOp, Fault> {
     })
 }
 
-fn actor(id: &automerge::ActorId) -> Result<ActorId, Fault> {
+pub(super) fn actor(id: &automerge::ActorId) -> Result<ActorId, Fault> {
     ActorId::from_slice(id.to_bytes()).map_err(|_| Fault::Actor)
 }

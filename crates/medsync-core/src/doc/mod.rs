@@ -8,6 +8,7 @@ pub mod causality;
 pub(crate) mod closures;
 mod decode;
 mod encode;
+pub mod lean;
 pub(crate) mod merging;
 pub mod oracle;
 mod prescan;

@@ -1,6 +1,7 @@
 //! What foreign input costs. Alone in its binary: it counts every byte that is allocated.
 
 mod bombs;
+mod lean;
 #[path = "../it/attacks/scene.rs"]
 #[expect(
     dead_code,
@@ -12,9 +13,17 @@ mod scene;
 use bombs::{BOMBS, Bomb, PART};
 use peak_alloc::PeakAlloc;
 use scene::{Mallory, Role, Scene};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
+
+/// Held by each test: memory is counted for the whole process.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Most memory that one part may cost, in bytes.
 const MEMORY_MAX: usize = 64 << 20;
@@ -65,6 +74,7 @@ fn cost(bomb: &Bomb, roles: &[Role]) -> Cost {
 #[test]
 #[ignore = "a figure and no test: cargo xtask hostile"]
 fn figures() {
+    let _alone = alone();
     let only = std::env::var("MEDSYNC_BOMB").unwrap_or_default();
     for bomb in BOMBS.iter().filter(|b| b.name.contains(&only)) {
         for roles in [&[][..], &[Role::Clinician]] {
@@ -87,6 +97,7 @@ fn figures() {
 
 #[test]
 fn every_part_costs_at_most_64_mib() {
+    let _alone = alone();
     for bomb in BOMBS {
         let cost = cost(bomb, &[Role::Clinician]);
         assert!(cost.bytes <= PART + 4096, "{}: {cost:?}", bomb.name);
