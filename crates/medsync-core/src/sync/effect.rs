@@ -221,6 +221,8 @@ pub enum Effect {
     Store {
         /// From whom.
         peer: DeviceKey,
+        /// The first bytes of the epoch of the peer's log, which the piece's position is in.
+        epoch: [u8; 8],
         /// The piece.
         chunk: Chunk,
     },

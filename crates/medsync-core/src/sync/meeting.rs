@@ -136,7 +136,8 @@ impl Session {
                 let peer = self.peer.ok_or(Ending::Misused)?;
                 self.their_final = None;
                 self.final_said = None;
-                let store = self.inc.take(peer, chunk);
+                let theirs = self.theirs.as_ref().ok_or(Ending::Misused)?;
+                let store = self.inc.take(peer, theirs.epoch_mark(), chunk);
                 let store = store.ok_or(Ending::Misbehaved("it sends more than it may"))?;
                 self.ask(store, Asked::Store, step);
             }

@@ -8,6 +8,8 @@
 
 pub mod credential;
 pub(crate) mod differ;
+#[cfg(feature = "testing")]
+pub mod door;
 pub mod effect;
 pub(crate) mod greeting;
 pub mod handshake;

@@ -239,11 +239,11 @@ impl Incoming {
     }
 
     /// A chunk came. `None` when the peer sends more than it may.
-    pub(crate) fn take(&mut self, peer: DeviceKey, chunk: Chunk) -> Option<Effect> {
+    pub(crate) fn take(&mut self, peer: DeviceKey, epoch: [u8; 8], chunk: Chunk) -> Option<Effect> {
         self.allowed = self.allowed.checked_sub(chunk.bytes.len() as u64)?;
         self.ended = None;
         self.storing.push_back((chunk.bytes.len(), chunk.lane));
-        Some(Effect::Store { peer, chunk })
+        Some(Effect::Store { peer, epoch, chunk })
     }
 
     /// A chunk is durable. `None` when the peer sends nothing but what is here.

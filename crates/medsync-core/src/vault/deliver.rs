@@ -67,24 +67,7 @@ struct New {
 impl Vault {
     /// Takes up verified batches: durable as a whole when this returns.
     pub(crate) fn receive(&mut self, batches: Vec<VerifiedBatch>) -> Result<Received> {
-        self.work(|work, _| {
-            let (mut received, mut new) = (Received::default(), New::default());
-            for batch in &batches {
-                take_batch(work, batch, &mut new, &mut received)?;
-            }
-            drop(batches);
-            rejudge::after_forks(work)?;
-            for (chain, seq) in new.items {
-                settle(work, chain, seq, &mut received)?;
-            }
-            take_items(work)?;
-            for (chain, seq) in new.changes {
-                settle(work, chain, seq, &mut received)?;
-            }
-            retry(work, &mut received)?;
-            take_items(work)?;
-            Ok(received)
-        })
+        self.work(|work, _| receive(work, batches))
     }
 
     /// Tries again what waits: new data keys may have arrived.
@@ -96,6 +79,26 @@ impl Vault {
             Ok(received)
         })
     }
+}
+
+/// Takes up verified batches in whatever is being written.
+pub(crate) fn receive(work: &mut Work, batches: Vec<VerifiedBatch>) -> Result<Received> {
+    let (mut received, mut new) = (Received::default(), New::default());
+    for batch in &batches {
+        take_batch(work, batch, &mut new, &mut received)?;
+    }
+    drop(batches);
+    rejudge::after_forks(work)?;
+    for (chain, seq) in new.items {
+        settle(work, chain, seq, &mut received)?;
+    }
+    take_items(work)?;
+    for (chain, seq) in new.changes {
+        settle(work, chain, seq, &mut received)?;
+    }
+    retry(work, &mut received)?;
+    take_items(work)?;
+    Ok(received)
 }
 
 fn take_batch(

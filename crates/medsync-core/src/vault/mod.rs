@@ -9,6 +9,7 @@ pub mod audit;
 mod authority;
 mod branches;
 mod commit_row;
+pub mod connect;
 mod copies;
 mod core;
 mod crowd;

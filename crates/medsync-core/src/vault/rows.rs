@@ -58,6 +58,16 @@ pub mod kind {
     pub const AUDIT: u8 = b'A';
     /// A signed head of an audit log.
     pub const AUDIT_HEAD: u8 = b'G';
+    /// A batch by its position in this store's log.
+    pub const LOG: u8 = b'O';
+    /// A data key to the position of the first batch that uses it.
+    pub const KEY_USE: u8 = b'J';
+    /// What sessions know of a peer.
+    pub const PEER: u8 = b'Y';
+    /// A piece of a batch that a session began to bring.
+    pub const STAGED: u8 = b'U';
+    /// A receipt, given or got.
+    pub const RECEIPT: u8 = b'R';
     /// A record's state row.
     pub const STATE: u8 = b's';
     /// A record's merged view.

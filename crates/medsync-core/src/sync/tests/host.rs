@@ -285,7 +285,7 @@ impl Host {
         }
     }
 
-    fn store(&mut self, peer: DeviceKey, chunk: Chunk) -> Done {
+    fn store(&mut self, peer: DeviceKey, epoch: [u8; 8], chunk: Chunk) -> Done {
         if self.is_full {
             return Done::Unavailable;
         }
@@ -318,7 +318,14 @@ impl Host {
                 if !duplicate {
                     self.log.push(held);
                 }
-                self.cursors.entry(peer).or_default().insert(chunk.position);
+                let cursor = self.cursors.entry(peer).or_default();
+                if cursor.epoch != epoch {
+                    *cursor = Cursor {
+                        epoch,
+                        ..Cursor::default()
+                    };
+                }
+                cursor.insert(chunk.position);
             }
         }
         Done::Stored {
@@ -368,7 +375,7 @@ impl Host {
                 offset,
                 room,
             } => self.load(&batch, part, offset, room),
-            Effect::Store { peer, chunk } => self.store(peer, chunk),
+            Effect::Store { peer, epoch, chunk } => self.store(peer, epoch, chunk),
             Effect::Sign { peer, batches } => Done::Signed(Box::new(self.sign(peer, &batches))),
             Effect::Reached {
                 peer,
@@ -376,7 +383,12 @@ impl Host {
                 position,
             } => {
                 let cursor = self.cursors.entry(peer).or_default();
-                cursor.epoch = epoch;
+                if cursor.epoch != epoch {
+                    *cursor = Cursor {
+                        epoch,
+                        ..Cursor::default()
+                    };
+                }
                 cursor.reach(position);
                 return None;
             }

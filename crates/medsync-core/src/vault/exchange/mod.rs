@@ -28,6 +28,8 @@ mod outgoing;
 mod tests;
 mod twins;
 
+pub(crate) use outgoing::seal_commit;
+
 pub use files::{Disk, ENTRIES_MAX, Folder, ROOT};
 
 use crate::error::{Error, Result};

@@ -1,6 +1,7 @@
 //! Leaving what others lack.
 
 use crate::crypto::envelope;
+use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::ids::{DataKeyId, DeviceKey, ReplicaId};
 use crate::ledger::batch::{BatchHeader, SignedHeader};
@@ -376,64 +377,64 @@ impl Visit<'_> {
         for (number, seq) in &batch.places {
             let row = load_commit(rows, *number, *seq)?;
             let row = row.ok_or(Error::integrity("a batch lacks a commit"))?;
-            commits.push(self.rebuild_commit(row, data_keys)?);
+            commits.push(seal_commit(&*self.vault.env, row, data_keys)?);
         }
         Ok(SealedBatch {
             signed: batch.signed.clone(),
             commits,
         })
     }
+}
 
-    fn rebuild_commit(
-        &self,
-        row: CommitRow,
-        data_keys: &HashMap<DataKeyId, DataKey>,
-    ) -> Result<WireCommit> {
-        let header = row.header()?;
-        let find = |id: &DataKeyId| {
-            let missing = Error::integrity("a stored change's data key is missing");
-            data_keys
-                .get(id)
-                .map(|key| *key.key.expose())
-                .ok_or(missing)
+/// A commit as it travels sealed, from the row it is stored in.
+pub(crate) fn seal_commit(
+    env: &dyn Env,
+    row: CommitRow,
+    data_keys: &HashMap<DataKeyId, DataKey>,
+) -> Result<WireCommit> {
+    let header = row.header()?;
+    let find = |id: &DataKeyId| {
+        let missing = Error::integrity("a stored change's data key is missing");
+        data_keys
+            .get(id)
+            .map(|key| *key.key.expose())
+            .ok_or(missing)
+    };
+    let mut entries = Vec::with_capacity(row.leaves.len());
+    for (index, leaf) in row.leaves.iter().enumerate() {
+        let bytes = match leaf {
+            LeafRow::Change { entry, .. } => entry.clone(),
+            _ => Vec::new(),
         };
-        let mut entries = Vec::with_capacity(row.leaves.len());
-        for (index, leaf) in row.leaves.iter().enumerate() {
-            let bytes = match leaf {
-                LeafRow::Change { entry, .. } => entry.clone(),
-                _ => Vec::new(),
-            };
-            let leaf = leaf.hash(&header, index, &find)?;
-            entries.push(Sealable { bytes, leaf });
-        }
-        let commit = Commit { header, entries };
-        let mut leaves = Vec::with_capacity(row.leaves.len());
-        for (index, leaf) in (0u32..).zip(row.leaves) {
-            leaves.push(match leaf {
-                LeafRow::Withheld(hash) => WireLeaf::Withheld(hash),
-                LeafRow::Item(bytes) => WireLeaf::Item(bytes),
-                LeafRow::Sealed {
-                    key,
-                    leaf,
-                    nonce,
-                    body,
-                } => WireLeaf::Sealed {
-                    key,
-                    leaf,
-                    nonce,
-                    body,
-                },
-                LeafRow::Change { key, change, .. } => {
-                    let env = &*self.vault.env;
-                    seal_leaf(env, &commit, index, key, &find(&key)?, &change)?
-                }
-            });
-        }
-        Ok(WireCommit {
-            header: row.header,
-            leaves,
-        })
+        let leaf = leaf.hash(&header, index, &find)?;
+        entries.push(Sealable { bytes, leaf });
     }
+    let commit = Commit { header, entries };
+    let mut leaves = Vec::with_capacity(row.leaves.len());
+    for (index, leaf) in (0u32..).zip(row.leaves) {
+        leaves.push(match leaf {
+            LeafRow::Withheld(hash) => WireLeaf::Withheld(hash),
+            LeafRow::Item(bytes) => WireLeaf::Item(bytes),
+            LeafRow::Sealed {
+                key,
+                leaf,
+                nonce,
+                body,
+            } => WireLeaf::Sealed {
+                key,
+                leaf,
+                nonce,
+                body,
+            },
+            LeafRow::Change { key, change, .. } => {
+                seal_leaf(env, &commit, index, key, &find(&key)?, &change)?
+            }
+        });
+    }
+    Ok(WireCommit {
+        header: row.header,
+        leaves,
+    })
 }
 
 /// How files are written and listed.
