@@ -1,5 +1,6 @@
 //! Benchmarks of the engine. Each prints what `docs/benchmarks.md` records; none asserts a time.
 
+mod bytes;
 mod clinic;
 mod lean;
 mod records;
@@ -57,6 +58,24 @@ enum Bench {
         #[arg(long, default_value_t = 65_536)]
         room: usize,
     },
+    /// Where the bytes of a vault's file are, by kind of row.
+    Bytes {
+        /// How many records.
+        #[arg(long, default_value_t = 20_000)]
+        records: usize,
+        /// Which records.
+        #[arg(long, value_enum, default_value_t = Shape::Synthea)]
+        shape: Shape,
+    },
+    /// Opening, which verifies every page in use, and closing after an import.
+    Open {
+        /// How many records.
+        #[arg(long, default_value_t = 20_000)]
+        records: usize,
+        /// Which records.
+        #[arg(long, value_enum, default_value_t = Shape::Synthea)]
+        shape: Shape,
+    },
     /// Single durable edits.
     Edit {
         /// How many edits.
@@ -103,6 +122,8 @@ fn main() -> Result<()> {
             lean::run(scenario, records, room);
             Ok(())
         }
+        Bench::Bytes { records, shape } => bytes::bytes(records, shape),
+        Bench::Open { records, shape } => bytes::open(records, shape),
         Bench::Edit { edits } => edit(edits),
     }
 }

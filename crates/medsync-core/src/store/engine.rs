@@ -11,19 +11,23 @@
 use super::fail::{from_redb, stopped};
 use super::journal::{Journal, JournalId};
 use super::overlay::{Overlay, changes_len, put_changes};
+use super::packing::{EachRow, Packing};
+use super::tree::Tree;
 use super::txn::{Changes, ReadTxn};
 use super::{Home, STOPPED, TABLE, make_strict};
 use crate::env::SharedEnv;
 use crate::error::{Error, Result};
-use redb::{Database, ReadOnlyTable, ReadableDatabase as _, ReadableTable as _, TableDefinition};
+use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-
-pub(super) type Table = ReadOnlyTable<&'static [u8], &'static [u8]>;
 
 /// One row: the journal whose records come after this state of the tree.
 const JOURNAL: TableDefinition<'static, &'static str, &'static [u8]> = TableDefinition::new("j");
 const JOURNAL_ID: &str = "id";
+
+const BLOCK: usize = 4096;
+/// A larger file takes too long to be written anew by the way.
+const BLOCKS_MAX: u64 = (512 << 20) / BLOCK as u64;
 
 /// Rows that wait in memory for a checkpoint, in bytes.
 const OVERLAY_MAX: usize = 8 << 20;
@@ -39,13 +43,16 @@ pub(super) struct Engine {
     writing: Mutex<bool>,
     free: Condvar,
     stopped: AtomicBool,
+    pub(super) packing: Arc<Packing>,
+    /// Whether the tree was changed since the file was opened.
+    wrote: AtomicBool,
     env: SharedEnv,
     pub(super) home: Option<Home>,
 }
 
 struct State {
     /// The tree as of the last checkpoint, opened when first asked for.
-    tree: Option<Arc<Table>>,
+    tree: Option<Arc<Tree>>,
     overlay: Arc<Overlay>,
     staged: u64,
     durable: u64,
@@ -99,6 +106,10 @@ impl Engine {
         home: Option<Home>,
     ) -> Result<Arc<Self>> {
         let (overlay, mut seq) = (Overlay::default(), 0);
+        let packing = match &journal {
+            Some(_) => Packing::open(&db)?,
+            None => Packing::off(),
+        };
         if let Some(journal) = &mut journal {
             journal.restart(read_journal_id(&db)?);
             journal.replay(&mut |changes| {
@@ -122,6 +133,8 @@ impl Engine {
             writing: Mutex::new(false),
             free: Condvar::new(),
             stopped: AtomicBool::new(false),
+            packing: Arc::new(packing),
+            wrote: AtomicBool::new(false),
             env,
             home,
         }))
@@ -158,11 +171,11 @@ impl Engine {
         Ok(ReadTxn::new(tree, Arc::clone(&state.overlay), seq))
     }
 
-    fn tree(&self, state: &mut State) -> Result<Arc<Table>> {
+    fn tree(&self, state: &mut State) -> Result<Arc<Tree>> {
         if let Some(tree) = &state.tree {
             return Ok(Arc::clone(tree));
         }
-        let tree = Arc::new(open_tree(&lock(&self.db))?);
+        let tree = Arc::new(Tree::open(&lock(&self.db), &self.packing)?);
         state.tree = Some(Arc::clone(&tree));
         Ok(tree)
     }
@@ -294,24 +307,31 @@ impl Engine {
             .begin_write()
             .map_err(|e| from_redb(WHAT, e))?;
         make_strict(&mut txn)?;
+        let mut rows = |each: EachRow<'_>| {
+            overlay.each(each)?;
+            pairs(&extra).try_for_each(|(key, value)| each(key, value))
+        };
+        let mut packer = self.packing.packer(&txn, &mut rows)?;
         let mut table = txn.open_table(TABLE).map_err(|e| from_redb(WHAT, e))?;
-        let mut write = |key: &[u8], value: Option<&[u8]>| {
+        let mut packed = Vec::new();
+        rows(&mut |key, value| {
             match value {
-                Some(value) => table.insert(key, value).map(drop),
+                Some(value) => {
+                    packer.pack(key, value, &mut packed);
+                    table.insert(key, &packed[..]).map(drop)
+                }
                 None => table.remove(key).map(drop),
             }
             .map_err(|e| from_redb(WHAT, e))
-        };
-        overlay.each(&mut write)?;
-        for (key, value) in pairs(&extra) {
-            write(key, value)?;
-        }
+        })?;
+        self.packing.judge(&packer);
         drop(table);
         let id = match &self.journal {
             Some(_) => Some(new_journal_id(&txn, &self.env)?),
             None => None,
         };
         txn.commit().map_err(|e| from_redb(WHAT, e))?;
+        self.wrote.store(true, Ordering::Relaxed);
         Ok(id)
     }
 
@@ -325,31 +345,40 @@ impl Engine {
         Ok(())
     }
 
-    /// Gives free space back to the system.
-    pub(super) fn compact(self: &Arc<Self>) -> Result<()> {
+    /// With nothing in the journal, the writer's place, so that nothing comes there.
+    pub(super) fn quiet(self: &Arc<Self>) -> Result<Gate> {
+        const BUSY: Error = Error::invalid("the vault is being written to; try again");
+        self.settle_all()?;
         self.rest()?;
-        lock(&self.state).tree = None;
-        match lock(&self.db).compact() {
-            Ok(_) => Ok(()),
-            Err(redb::CompactionError::Storage(e)) => {
-                self.stop();
-                Err(from_redb("compacting", e))
-            }
-            Err(_) => Err(Error::invalid(
-                "compacting needs the vault for itself; end what reads it and try again",
-            )),
-        }
+        let gate = self.try_enter().ok_or(BUSY)?;
+        let quiet = lock(&self.state).overlay.is_empty();
+        quiet.then_some(gate).ok_or(BUSY)
+    }
+
+    /// Whether the file is worth writing anew: much of what it takes was not in use when it was
+    /// opened, and something was written since.
+    pub(super) fn is_sparse(&self) -> bool {
+        let Some(journal) = &self.journal else {
+            return false;
+        };
+        let (blocks, slack) = {
+            let journal = lock(journal);
+            (journal.blocks(), journal.len() / 4 / BLOCK)
+        };
+        let wanted = blocks.used + blocks.used / 4 + slack as u64;
+        self.wrote.load(Ordering::Relaxed) && (wanted..BLOCKS_MAX).contains(&blocks.all)
+    }
+
+    /// The rows as the tree holds them, for a copy of the file.
+    pub(super) fn source(&self) -> Result<(redb::ReadTransaction, bool)> {
+        let txn = lock(&self.db).begin_read();
+        let txn = txn.map_err(|e| from_redb("starting to read", e))?;
+        Ok((txn, self.journal.is_some()))
     }
 }
 
 fn pairs(changes: &Changes) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
     changes.iter().map(|(k, v)| (k.as_slice(), v.as_deref()))
-}
-
-fn open_tree(db: &Database) -> Result<Table> {
-    const WHAT: &str = "starting to read";
-    let txn = db.begin_read().map_err(|e| from_redb(WHAT, e))?;
-    txn.open_table(TABLE).map_err(|e| from_redb(WHAT, e))
 }
 
 /// Gives the journal a new id with the transaction.

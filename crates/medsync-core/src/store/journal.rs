@@ -42,6 +42,17 @@ pub(super) trait Area: Send + Sync {
     fn area_read(&self, at: u64, out: &mut [u8]) -> io::Result<()>;
     fn area_write(&self, at: u64, data: &[u8]) -> io::Result<()>;
     fn area_sync(&self) -> io::Result<()>;
+    /// Of the file around it.
+    fn blocks(&self) -> Blocks;
+}
+
+/// Blocks of a file.
+#[derive(Clone, Copy)]
+pub(super) struct Blocks {
+    /// In use when it was opened.
+    pub(super) used: u64,
+    /// That it takes now.
+    pub(super) all: u64,
 }
 
 /// What tells a checkpoint's journal from all others.
@@ -110,7 +121,13 @@ impl Journal {
         end.is_some_and(|end| end <= self.len())
     }
 
-    fn len(&self) -> usize {
+    /// Blocks of the file around it.
+    pub(super) fn blocks(&self) -> Blocks {
+        self.area.blocks()
+    }
+
+    /// How many bytes it has room for.
+    pub(super) fn len(&self) -> usize {
         usize::try_from(self.area.area_len()).unwrap_or(usize::MAX)
     }
 

@@ -12,11 +12,15 @@ mod file;
 mod journal;
 mod keys;
 mod overlay;
+mod packing;
 mod page_cipher;
+mod pages;
 mod place;
 mod rekey;
+mod repack;
 #[cfg(test)]
 mod tests;
+mod tree;
 mod txn;
 
 pub use file::{DATA_FILE, KEY_FILE, LOCK_FILE, TRIES_FILE};
@@ -31,7 +35,8 @@ use crate::error::{Error, Result};
 use engine::Engine;
 use fail::{from_redb, stopped};
 use journal::Journal;
-use page_cipher::{PageCipher, Pages};
+use page_cipher::PageCipher;
+use pages::Pages;
 pub(crate) use place::{Folder, SharedPlace};
 use place::{Lock, Place};
 use redb::{Database, Durability, TableDefinition};
@@ -308,12 +313,6 @@ impl Store {
     pub const fn root(&self) -> &RootKey {
         &self.root
     }
-
-    /// Gives space that deleted entries took back to the system. Needs the store for itself.
-    pub fn compact(&self) -> Result<()> {
-        self.engine.check()?;
-        self.engine.compact()
-    }
 }
 
 impl Drop for Store {
@@ -321,6 +320,7 @@ impl Drop for Store {
         // What was acknowledged is in the journal, whether or not this succeeds; but damage to the
         // end of a journal looks like a commit that a power cut interrupted, so it is left empty.
         self.engine.rest().ok();
+        self.repack_if_worth().ok();
         self.engine.stop();
     }
 }
@@ -416,7 +416,9 @@ impl Data {
         tuning: Tuning,
     ) -> Result<(Database, Option<Journal>)> {
         let cipher = Arc::new(cipher);
+        cipher.count_used();
         let db = open_db(Pages(Arc::clone(&cipher)), tuning)?;
+        cipher.counted_used();
         let journal = cipher.has_journal().then(|| {
             let env = Arc::clone(env);
             Journal::new(cipher, env, self.suite, &self.key, self.id)

@@ -8,20 +8,23 @@
 //! block 1..         4136  block | nonce | tag
 //! ```
 //!
+//! redb makes its file twice as long whenever it is full. Here a length is only noted, with the next
+//! header, and the file ends with the last block that was ever written.
+//!
 //! redb never writes over a page that a committed state needs, so a torn page costs nothing; its
 //! header in block 0 is the exception, and therefore has two slots. A write goes to the slot that
 //! is not known to be on the disk: whatever the power does to it, the other one still opens.
 
 use super::fail::from_io;
-use super::journal::Area;
+use super::journal::{Area, Blocks};
 use crate::crypto::{NONCE_LEN, PageAead, Secret, Suite, TAG_LEN};
 use crate::env::SharedEnv;
 use crate::error::{Error, Result};
 use redb::{BackendError, StorageBackend};
 use std::io::{self, ErrorKind};
 use std::ops::Bound;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Plain bytes of a block: redb's page size.
 const BLOCK: usize = 4096;
@@ -57,16 +60,44 @@ struct Head {
     pending: bool,
 }
 
+/// Where in block 0 the length stands: redb's header ends long before.
+const LENGTH_AT: usize = BLOCK - 8;
+
+impl Head {
+    /// The file's length as redb knew it when this header was written; 0 if nobody noted it.
+    fn noted_len(&self) -> u64 {
+        let noted = self.block.last_chunk::<8>();
+        noted.map_or(0, |noted| u64::from_le_bytes(*noted))
+    }
+
+    fn note_len(&mut self, len: u64) {
+        self.block[LENGTH_AT..].copy_from_slice(&len.to_le_bytes());
+    }
+}
+
+/// How long the file is to redb, and in fact.
+#[derive(Debug, Default)]
+struct Lengths {
+    /// In plain bytes.
+    logical: u64,
+    physical: u64,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct PageCipher<B: StorageBackend> {
     inner: B,
+    lengths: Mutex<Lengths>,
     env: SharedEnv,
     aead: PageAead,
     suite: Suite,
     file_id: [u8; 16],
     journal_len: u32,
     head: Mutex<Head>,
+    /// Blocks that were read since the file was opened, a bit each, while anybody counts them.
+    counted: Mutex<Option<Vec<u64>>>,
+    /// Blocks in use when it was opened.
+    used: AtomicU64,
     /// Sealed blocks on their way in.
     scratch: Mutex<Vec<u8>>,
     /// After a failed sync the system may have dropped the writes and say yes to the next one.
@@ -97,6 +128,7 @@ impl<B: StorageBackend> PageCipher<B> {
             return Err(Error::invalid("a new data file must be empty"));
         }
         cipher.inner.set_len(cipher.base()).map_err(io)?;
+        cipher.lengths().map_err(io)?.physical = cipher.base();
         cipher.inner.write(0, &cipher.preamble()).map_err(io)?;
         // Written rather than left a hole: a sync of the journal then has no space to find.
         let zeros = [0; 16 * BLOCK];
@@ -127,7 +159,7 @@ impl<B: StorageBackend> PageCipher<B> {
         let mut preamble = [0; PREAMBLE];
         cipher.inner.read(0, &mut preamble).map_err(io)?;
         cipher.take_preamble(&preamble)?;
-        if len <= cipher.base() {
+        if len < cipher.base() {
             return Err(Error::integrity("the data file is cut short"));
         }
         for slot in 0..2 {
@@ -136,6 +168,15 @@ impl<B: StorageBackend> PageCipher<B> {
         if cipher.head().map_err(io)?.seq == 0 {
             return Err(Error::integrity("no header of the data file verifies"));
         }
+        let noted = cipher.head().map_err(io)?.noted_len();
+        let logical = match noted {
+            0 => cipher.plain_len(len),
+            noted => noted,
+        };
+        *cipher.lengths().map_err(io)? = Lengths {
+            logical,
+            physical: len,
+        };
         // A process that died may have left the header it wrote last in the system's cache only.
         // The next write goes to the other slot, so this one has to be on the disk first.
         cipher.inner.sync_data().map_err(io)?;
@@ -151,12 +192,15 @@ impl<B: StorageBackend> PageCipher<B> {
         };
         Self {
             inner,
+            lengths: Mutex::default(),
             env,
             aead: PageAead::new(suite, key.expose()),
             suite,
             file_id,
             journal_len: 0,
             head: Mutex::new(head),
+            counted: Mutex::default(),
+            used: AtomicU64::new(0),
             scratch: Mutex::default(),
             sync_failed: AtomicBool::new(false),
         }
@@ -230,6 +274,49 @@ impl<B: StorageBackend> PageCipher<B> {
             .map_err(|_| io::Error::other("a thread panicked while it wrote the header"))
     }
 
+    fn lengths(&self) -> io::Result<MutexGuard<'_, Lengths>> {
+        self.lengths
+            .lock()
+            .map_err(|_| io::Error::other("a thread panicked while it changed a length"))
+    }
+
+    /// How many plain bytes are in a file of that length. A block that a crash cut short does not
+    /// count: nothing committed is in it.
+    fn plain_len(&self, physical: u64) -> u64 {
+        match physical.checked_sub(self.base()) {
+            None | Some(0) => 0,
+            Some(blocks) => (blocks / STRIDE as u64 + 1) * BLOCK as u64,
+        }
+    }
+
+    /// Starts to count the blocks in use: opening reads each of them.
+    pub(super) fn count_used(&self) {
+        *self.counted() = Some(Vec::new());
+    }
+
+    /// Ends the count.
+    pub(super) fn counted_used(&self) {
+        let blocks = self.counted().take().unwrap_or_default();
+        let used = blocks.iter().map(|bits| u64::from(bits.count_ones())).sum();
+        self.used.store(used, Ordering::Relaxed);
+    }
+
+    fn counted(&self) -> MutexGuard<'_, Option<Vec<u64>>> {
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count(&self, first: u64, blocks: usize) {
+        if let Some(counted) = &mut *self.counted() {
+            for block in (first..).take(blocks) {
+                let word = usize::try_from(block / 64).unwrap_or(usize::MAX);
+                if counted.len() <= word {
+                    counted.resize(word + 1, 0);
+                }
+                counted[word] |= 1 << (block % 64);
+            }
+        }
+    }
+
     /// Block 0 has a sequence number, so that its two slots cannot be passed off for each other.
     fn aad(&self, block: u64, seq: u64) -> [u8; AAD_LEN] {
         let mut aad = [0; AAD_LEN];
@@ -259,10 +346,18 @@ impl<B: StorageBackend> PageCipher<B> {
     }
 
     fn write_head(&self, offset: usize, data: &[u8]) -> io::Result<()> {
-        let end = offset.checked_add(data.len()).filter(|end| *end <= BLOCK);
+        let end = offset
+            .checked_add(data.len())
+            .filter(|end| *end <= LENGTH_AT);
         let end = end.ok_or_else(|| misuse("a write across the header's end"))?;
+        let len = self.lengths()?.logical;
         let mut head = self.head()?;
         head.block[offset..end].copy_from_slice(data);
+        // Not what redb's header says: that may name a shorter file while the older of its two
+        // states, which counts until the next header, still has pages in the longer one.
+        if self.has_journal() {
+            head.note_len(len);
+        }
         head.seq += 1;
         let mut raw = [0; SLOT];
         raw[..8].copy_from_slice(&head.seq.to_le_bytes());
@@ -310,6 +405,7 @@ impl<B: StorageBackend> PageCipher<B> {
         }
         let raw = &mut raw[..len];
         self.inner.read(self.block_at(first)?, raw)?;
+        self.count(first, out.len() / BLOCK);
         let blocks = out.chunks_exact_mut(BLOCK).zip(raw.chunks_exact(STRIDE));
         for (number, (out, raw)) in (first..).zip(blocks) {
             let (ciphertext, rest) = raw.split_at(BLOCK);
@@ -332,7 +428,15 @@ impl<B: StorageBackend> PageCipher<B> {
             self.env.fill(nonce);
             self.seal_block(number, 0, nonce, tag, block);
         }
-        self.inner.write(self.block_at(first)?, &raw)
+        let at = self.block_at(first)?;
+        let end = at + raw.len() as u64;
+        let mut lengths = self.lengths()?;
+        if end > lengths.physical {
+            self.inner.set_len(end)?;
+            lengths.physical = end;
+        }
+        drop(lengths);
+        self.inner.write(at, &raw)
     }
 
     fn check_sync(&self) -> io::Result<()> {
@@ -372,70 +476,19 @@ impl<B: StorageBackend> Area for PageCipher<B> {
     fn area_sync(&self) -> io::Result<()> {
         self.sync_data()
     }
-}
 
-/// What redb writes to, while the journal has the same file.
-#[derive(Debug)]
-pub(super) struct Pages<B: StorageBackend>(pub(super) Arc<PageCipher<B>>);
-
-impl<B: StorageBackend> StorageBackend for Pages<B> {
-    fn len(&self) -> io::Result<u64> {
-        self.0.len()
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.read(offset, out)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.write(offset, data)
-    }
-
-    fn close(&self) -> io::Result<()> {
-        self.0.close()
-    }
-
-    fn try_lock_range(&self, s: Bound<u64>, e: Bound<u64>) -> Locked<bool> {
-        self.0.try_lock_range(s, e)
-    }
-
-    fn try_lock_shared_range(&self, s: Bound<u64>, e: Bound<u64>) -> Locked<bool> {
-        self.0.try_lock_shared_range(s, e)
-    }
-
-    fn lock_range(&self, s: Bound<u64>, e: Bound<u64>) -> Locked<()> {
-        self.0.lock_range(s, e)
-    }
-
-    fn lock_shared_range(&self, s: Bound<u64>, e: Bound<u64>) -> Locked<()> {
-        self.0.lock_shared_range(s, e)
-    }
-
-    fn unlock_range(&self, s: Bound<u64>, e: Bound<u64>) -> Locked<()> {
-        self.0.unlock_range(s, e)
-    }
-
-    fn query_lock_range(&self, s: Bound<u64>, e: Bound<u64>) -> Locked<bool> {
-        self.0.query_lock_range(s, e)
+    fn blocks(&self) -> Blocks {
+        let physical = self.lengths().map_or(0, |lengths| lengths.physical);
+        Blocks {
+            used: self.used.load(Ordering::Relaxed),
+            all: self.plain_len(physical) / BLOCK as u64,
+        }
     }
 }
 
 impl<B: StorageBackend> StorageBackend for PageCipher<B> {
     fn len(&self) -> io::Result<u64> {
-        let physical = self.inner.len()?;
-        // A block that a crash cut short does not count: nothing committed is in it.
-        Ok(match physical.checked_sub(self.base()) {
-            None | Some(0) => 0,
-            Some(blocks) => (blocks / STRIDE as u64 + 1) * BLOCK as u64,
-        })
+        Ok(self.lengths()?.logical)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
@@ -470,7 +523,14 @@ impl<B: StorageBackend> StorageBackend for PageCipher<B> {
         if len == 0 || !len.is_multiple_of(BLOCK as u64) {
             return Err(misuse("a length that is not whole blocks"));
         }
-        self.inner.set_len(self.block_at(len / BLOCK as u64)?)
+        let end = self.block_at(len / BLOCK as u64)?;
+        let mut lengths = self.lengths()?;
+        if end < lengths.physical || !self.has_journal() {
+            self.inner.set_len(end)?;
+            lengths.physical = end;
+        }
+        lengths.logical = len;
+        Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {

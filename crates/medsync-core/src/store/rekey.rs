@@ -65,6 +65,9 @@ impl Store {
         // Never a key file whose data file has no name yet.
         file::sync_names(&*place)?;
         let env = self.env.clone();
+        self.engine.rest().ok();
+        // Or closing it might write the old file anew, in place of the new one.
+        self.engine.stop();
         drop(self);
         file::rename_new(&*place, KEY_FILE)?;
         file::rename_new(&*place, DATA_FILE)?;

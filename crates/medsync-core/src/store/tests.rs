@@ -490,18 +490,6 @@ fn a_writer_that_waited_out_a_failure_does_not_commit() {
     assert!(matches!(txn.commit(), Err(Error::Storage { .. })));
 }
 
-#[test]
-fn compacting_keeps_the_entries() {
-    let store = Store::in_memory(SystemEnv::shared()).expect("opens");
-    put(&store, b"a", &[1; 100_000]).expect("commits");
-    put(&store, b"b", b"2").expect("commits");
-    store.compact().expect("compacts");
-    assert_eq!(
-        store.read().and_then(|r| r.get(b"b")),
-        Ok(Some(b"2".to_vec()))
-    );
-}
-
 type Model = BTreeMap<Vec<u8>, Vec<u8>>;
 
 fn key() -> impl Strategy<Value = Vec<u8>> {

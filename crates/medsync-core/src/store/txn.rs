@@ -1,10 +1,9 @@
 //! Transactions and what they list.
 
-use super::engine::{Engine, Gate, Table};
-use super::fail::from_redb;
+use super::engine::{Engine, Gate};
 use super::overlay::{Change, Overlay, Walk};
+use super::tree::{Rows, Tree};
 use crate::error::Result;
-use redb::Range;
 use std::collections::{BTreeMap, btree_map};
 use std::fmt;
 use std::ops::Bound;
@@ -16,28 +15,30 @@ pub(super) type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
 /// A view of one commit. Later commits do not change it.
 pub struct ReadTxn {
-    tree: Arc<Table>,
+    tree: Arc<Tree>,
     overlay: Arc<Overlay>,
     seq: u64,
 }
 
 impl ReadTxn {
-    pub(super) const fn new(tree: Arc<Table>, overlay: Arc<Overlay>, seq: u64) -> Self {
+    pub(super) const fn new(tree: Arc<Tree>, overlay: Arc<Overlay>, seq: u64) -> Self {
         Self { tree, overlay, seq }
     }
 
     /// The value of a key.
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        self.with(key, <[u8]>::to_vec)
+        if let Some(value) = self.overlay.get(key, self.seq) {
+            return Ok(value.map(|value| value.to_vec()));
+        }
+        self.tree.with(key, |value| value.into_owned())
     }
 
-    /// What `f` makes of a key's value, which is not copied.
+    /// What `f` makes of a key's value.
     pub fn with<R>(&self, key: &[u8], f: impl FnOnce(&[u8]) -> R) -> Result<Option<R>> {
         if let Some(value) = self.overlay.get(key, self.seq) {
             return Ok(value.as_deref().map(f));
         }
-        let found = self.tree.get(key).map_err(|e| from_redb("reading", e))?;
-        Ok(found.map(|value| f(value.value())))
+        self.tree.with(key, |value| f(&value))
     }
 
     /// Entries whose keys start with `prefix`, in order; `.rev()` for the other way.
@@ -54,9 +55,7 @@ impl ReadTxn {
         let Some(bounds) = bounds(start, end) else {
             return Ok(Entries(Source::Nothing));
         };
-        let range = self.tree.range::<&[u8]>(bounds);
-        let range = range.map_err(|e| from_redb("reading", e))?;
-        let stored = Entries(Source::Stored(Box::new(range)));
+        let stored = Entries(Source::Stored(Box::new(self.tree.range(bounds)?)));
         if self.overlay.is_empty() {
             return Ok(stored);
         }
@@ -114,10 +113,13 @@ impl WriteTxn {
 
     /// The value of a key, as this transaction would leave it.
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        self.with(key, <[u8]>::to_vec)
+        match self.changes.get(key) {
+            Some(change) => Ok(change.clone()),
+            None => self.base.get(key),
+        }
     }
 
-    /// What `f` makes of a key's value, which is not copied.
+    /// What `f` makes of a key's value.
     pub fn with<R>(&self, key: &[u8], f: impl FnOnce(&[u8]) -> R) -> Result<Option<R>> {
         match self.changes.get(key) {
             Some(change) => Ok(change.as_deref().map(f)),
@@ -204,7 +206,7 @@ pub struct Entries<'a>(Source<'a>);
 
 enum Source<'a> {
     Nothing,
-    Stored(Box<Range<'static, &'static [u8], &'static [u8]>>),
+    Stored(Box<Rows>),
     Merged(Box<Merged<'a>>),
 }
 
@@ -251,17 +253,15 @@ trait Pull {
 impl Pull for Entries<'_> {
     type Item = Result<Pair>;
     fn pull(&mut self, side: Side) -> Option<Self::Item> {
-        let range = match &mut self.0 {
+        let rows = match &mut self.0 {
             Source::Nothing => return None,
             Source::Merged(merged) => return merged.pull(side),
-            Source::Stored(range) => range,
+            Source::Stored(rows) => rows,
         };
-        let entry = match side {
-            Side::Front => range.next(),
-            Side::Back => range.next_back(),
-        }?;
-        let entry = entry.map_err(|e| from_redb("reading", e));
-        Some(entry.map(|(key, value)| (key.value().to_vec(), value.value().to_vec())))
+        match side {
+            Side::Front => rows.next(),
+            Side::Back => rows.next_back(),
+        }
     }
 }
 

@@ -11,8 +11,8 @@ use std::fmt;
 
 const PLAIN: u8 = 1;
 const ZSTD: u8 = 2;
-/// Below this nothing is gained by compressing.
-const COMPRESS_FROM: usize = 256;
+/// Smaller ones the store compresses better, with what commits have in common.
+const COMPRESS_FROM: usize = 16 << 10;
 /// A commit of 4,096 entries of 256 KiB would be a gigabyte: one that large was never accepted.
 const ROW_MAX: usize = 1 << 30;
 

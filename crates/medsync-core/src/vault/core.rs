@@ -187,10 +187,12 @@ pub(crate) fn load_record(
     RecordState::from_row(&state, &view).map(|state| Some((state, view)))
 }
 
+pub(crate) const BAD_VIEW: Error = Error::integrity("a view row is damaged");
+
 /// The JSON of a view row; its first byte is 1 if the record has open questions, else 0.
 pub(crate) fn view_text(row: &[u8]) -> Result<&str> {
     let text = row.get(1..).and_then(|text| std::str::from_utf8(text).ok());
-    text.ok_or(Error::integrity("a view row is damaged"))
+    text.ok_or(BAD_VIEW)
 }
 
 /// Reads a commit.

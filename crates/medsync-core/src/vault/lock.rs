@@ -39,6 +39,26 @@ impl Held {
         self.store.clone().ok_or(LOCKED)
     }
 
+    /// Writes the data file anew.
+    pub(crate) fn compact(&mut self) -> Result<()> {
+        const BUSY: Error = Error::invalid("the vault is in use; end what uses it and try again");
+        let store = self.store.take().ok_or(LOCKED)?;
+        let store = match Arc::try_unwrap(store) {
+            Ok(store) => store,
+            Err(store) => {
+                self.store = Some(store);
+                return Err(BUSY);
+            }
+        };
+        let packed = store.repack();
+        let store = match packed {
+            Ok(()) => store.reopen()?,
+            Err(_) => store,
+        };
+        self.store = Some(Arc::new(store));
+        packed
+    }
+
     pub(crate) fn read(&self) -> Result<ReadTxn> {
         self.touch();
         self.get()?.read()

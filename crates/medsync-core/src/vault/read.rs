@@ -13,7 +13,7 @@ use crate::model::pack::Risk;
 use crate::model::policy::Operation;
 use crate::phi::Phi;
 use crate::time::Timestamp;
-use crate::vault::core::{Core, load_commit, load_record, unpack_row, view_text};
+use crate::vault::core::{BAD_VIEW, Core, load_commit, load_record, unpack_row, view_text};
 use crate::vault::rows::{self, Rows, kind};
 use crate::vault::write::QuestionRow;
 use crate::vault::{Vault, Version};
@@ -282,14 +282,16 @@ impl Vault {
     /// As [`Vault::read`], without a word in the audit log: for what was noted as a whole.
     pub(crate) fn view(&self, record: &RecordId) -> Result<Option<View>> {
         let rows = self.store.read()?;
-        let view = rows.with(&rows::of_record(kind::VIEW, record), |row| {
-            let contested = row.first() == Some(&1);
-            view_text(row).map(|json| View {
-                json: Phi::new(json.to_owned()),
-                contested,
-            })
-        })?;
-        view.transpose()
+        let Some(mut row) = rows.get(&rows::of_record(kind::VIEW, record))? else {
+            return Ok(None);
+        };
+        let contested = row.first() == Some(&1);
+        row.drain(..row.len().min(1));
+        let json = String::from_utf8(row).map_err(|_| BAD_VIEW)?;
+        Ok(Some(View {
+            json: Phi::new(json),
+            contested,
+        }))
     }
 
     /// The record with its version and open questions.
