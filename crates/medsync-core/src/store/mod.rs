@@ -289,6 +289,11 @@ impl Store {
         self.engine.read()
     }
 
+    /// A view of the last commit that was handed in, durable or not: what the next one builds on.
+    pub fn read_staged(&self) -> Result<ReadTxn> {
+        self.engine.read_staged()
+    }
+
     /// The one transaction that may write; waits for another one to end. Dropping it forgets it.
     pub fn write(&self) -> Result<WriteTxn> {
         self.engine.check()?;

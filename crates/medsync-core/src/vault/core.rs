@@ -260,8 +260,6 @@ pub(crate) struct Work {
     pub(crate) sign_audit: bool,
     keys: HashMap<Option<RecordId>, DataKey>,
     changed_chains: BTreeMap<u32, ()>,
-    /// Records that were read to judge an edit, until the edit is written.
-    loaded: HashMap<RecordId, (RecordState, String)>,
 }
 
 impl Work {
@@ -277,23 +275,6 @@ impl Work {
             sign_audit: false,
             keys: HashMap::new(),
             changed_chains: BTreeMap::new(),
-            loaded: HashMap::new(),
-        }
-    }
-
-    /// Keeps a record as it was read, for whoever writes it next.
-    pub(crate) fn keep_loaded(&mut self, record: &RecordId, state: RecordState, view: String) {
-        self.loaded.insert(record.clone(), (state, view));
-    }
-
-    /// A record as it is, to be written next: what was kept of it counts no more.
-    pub(crate) fn take_loaded(
-        &mut self,
-        record: &RecordId,
-    ) -> Result<Option<(RecordState, String)>> {
-        match self.loaded.remove(record) {
-            Some(loaded) => Ok(Some(loaded)),
-            None => load_record(self, record),
         }
     }
 

@@ -16,7 +16,8 @@ use crate::ids::{ActorId, ChangeId, RecordId};
 use crate::ledger::entry::SEEN_MAX;
 use crate::model::cell::{Cell, OpId};
 use crate::model::kind::KindRules;
-use crate::vault::core::Work;
+use crate::vault::core::Core;
+use crate::vault::rows::Rows;
 use crate::vault::write::history;
 
 /// Heads that an edit builds on, whoever wrote them.
@@ -29,7 +30,7 @@ const MOST: usize = MAX_DEPS as usize - 20;
 /// The record as an edit should build on it, where that is not all of it: without what people
 /// without authority wrote, unless it is the author's own or this edit decides on it.
 pub(crate) fn base(
-    work: &Work,
+    (rows, core): (&dyn Rows, &Core),
     record: &RecordId,
     state: &RecordState,
     actor: ActorId,
@@ -60,7 +61,7 @@ pub(crate) fn base(
     if heads <= MOST && state.changes.len() == count(state, &within) {
         return Ok(None);
     }
-    let mut all = history(work, &work.core, record, state)?;
+    let mut all = history(rows, core, record, state)?;
     all.retain(|incoming| state.position(&incoming.id).is_some_and(|i| within.has(i)));
     RecordState::replay(all, rules)
         .map(Some)

@@ -13,14 +13,15 @@ use crate::model::shape::RESOURCE_MAX;
 use crate::planted::{Bug, planted};
 use crate::store::Staged;
 use crate::vault::Vault;
-use crate::vault::core::{Work, load_record};
+use crate::vault::ahead::Ahead;
+use crate::vault::core::{Core, load_record};
 use crate::vault::index;
 use crate::vault::page::Page;
-use crate::vault::write::{RecordEdit, commit_edits, history};
+use crate::vault::rows::Rows;
+use crate::vault::write::{RecordEdit, commit_resolved, history};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 
 /// A causal position of a record: what a person had in view.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -204,90 +205,142 @@ impl Vault {
         drafts: Vec<Draft>,
     ) -> Result<(Option<CommitId>, Staged)> {
         self.authored_staged(|work, signer| {
-            let mut edits: Vec<RecordEdit> = Vec::with_capacity(drafts.len());
-            for draft in drafts {
-                if edits.iter().any(|e| e.record == draft.record) {
-                    return Err(Error::invalid("a commit edits each record once"));
-                }
-                edits.extend(resolve(work, draft)?);
-            }
+            let edits = resolve_all(work, &work.core, drafts)?;
             if edits.is_empty() {
                 return Ok(None);
             }
-            commit_edits(work, signer, Intent::Edit, edits).map(Some)
+            commit_resolved(work, signer, Intent::Edit, edits).map(Some)
         })
+    }
+
+    /// As [`Vault::commit_staged`], from what was worked out ahead if it still fits.
+    pub(super) fn commit_ahead(
+        &mut self,
+        ahead: Option<Ahead>,
+        drafts: Vec<Draft>,
+    ) -> Result<(Option<CommitId>, Staged)> {
+        if let Some(ahead) = ahead {
+            let (made, staged) = self.authored_staged(|work, signer| ahead.write(work, signer))?;
+            if made.is_some() {
+                return Ok((made, staged));
+            }
+        }
+        self.commit_staged(drafts)
     }
 }
 
+/// An edit that is judged, with what it was judged on.
+pub(crate) struct Resolved {
+    pub(crate) edit: RecordEdit,
+    pub(crate) loaded: Option<Loaded>,
+}
+
+/// A record as it was read.
+pub(crate) struct Loaded {
+    pub(crate) state: RecordState,
+    /// The view, and what it says.
+    pub(crate) view: String,
+    pub(crate) json: Json,
+    /// What the view says with the edit in it, if that is all there is to it, and its text.
+    pub(crate) edited: Option<(Json, String)>,
+}
+
+/// What drafts write, each of another record.
+pub(crate) fn resolve_all(
+    rows: &dyn Rows,
+    core: &Core,
+    drafts: Vec<Draft>,
+) -> Result<Vec<Resolved>> {
+    let mut edits: Vec<Resolved> = Vec::with_capacity(drafts.len());
+    for draft in drafts {
+        if edits.iter().any(|e| e.edit.record == draft.record) {
+            return Err(Error::invalid("a commit edits each record once"));
+        }
+        edits.extend(resolve(rows, core, draft)?);
+    }
+    Ok(edits)
+}
+
 /// What a draft writes, judged against what its author saw and what is there now.
-fn resolve(work: &mut Work, draft: Draft) -> Result<Option<RecordEdit>> {
-    let rules = Arc::clone(work.core.rules(&draft.record));
-    let (now, view) = match load_record(work, &draft.record)? {
-        Some((state, view)) => (state, Some(view)),
-        None => (RecordState::default(), None),
+fn resolve(rows: &dyn Rows, core: &Core, draft: Draft) -> Result<Option<Resolved>> {
+    let rules = core.rules(&draft.record);
+    let mut loaded = match load_record(rows, &draft.record)? {
+        Some((state, view)) => Some(Loaded {
+            json: Json::parse(view.as_bytes())?,
+            state,
+            view,
+            edited: None,
+        }),
+        None => None,
     };
+    let nothing = RecordState::default();
+    let now = loaded.as_ref().map_or(&nothing, |l| &l.state);
     let older;
     // Mostly it is the present one, and its view is there.
-    let (seen, text) = if now.knows(&draft.seen.0) && now.is_current(&draft.seen.0) {
-        (&now, view.clone())
-    } else {
-        older = state_at(work, &draft.record, &now, &draft.seen, &rules)?;
-        (&older, None)
+    let current = now.knows(&draft.seen.0) && now.is_current(&draft.seen.0);
+    let (seen, json, before) = match &loaded {
+        Some(l) if current => (&l.state, l.json.clone(), l.view.len()),
+        _ => {
+            older = state_at(rows, core, &draft.record, now, &draft.seen, rules)?;
+            let text = older.render(&draft.record, rules);
+            (&older, Json::parse(text.as_bytes())?, text.len())
+        }
     };
-    let text = text.unwrap_or_else(|| seen.render(&draft.record, &rules));
-    let before = text.len();
-    let json = Json::parse(text.as_bytes())?;
-    let replica = work.core.meta.replica.to_string();
-    let reason = draft.because.as_deref();
-    let namer = work.core.namer()?;
     let mut page = Page {
-        rules: &rules,
-        namer,
+        rules,
+        namer: core.namer()?,
         seen,
         json,
         cells: BTreeMap::new(),
-        reason,
-        replica,
+        reason: draft.because.as_deref(),
+        replica: core.meta.replica.to_string(),
     };
     for step in draft.steps {
         page.take(step)?;
     }
+    let json = page.json;
     let cells: Vec<(Box<str>, Cell)> = page
         .cells
         .into_iter()
         .filter(|(key, cell)| !stands_already(seen, key, cell))
         .collect();
-    refuse_idle(&now, &cells, &rules)?;
+    refuse_idle(now, &cells, rules)?;
     if cells.is_empty() {
         return Ok(None);
     }
-    let patient = index::patient_of(&work.core.pack, &draft.record, &page.json);
-    let size: usize = page.json.text().len();
-    // Others may have made it so large, without any authority: it must still be possible to stop
-    // a medicine there.
-    let grows = before <= RESOURCE_MAX || size > before.saturating_add(SMALL_EDIT);
-    if size > RESOURCE_MAX && grows {
-        return Err(Error::invalid_at(
-            "the record would be larger than 256 KiB",
-            size,
-        ));
-    }
+    let patient = index::patient_of(&core.pack, &draft.record, &json);
+    let text = json.text();
+    refuse_large(text.len(), before)?;
     let seen = if planted(Bug::StaleForm) {
         now.heads()
     } else {
         draft.seen.0
     };
-    if let Some(view) = view {
-        work.keep_loaded(&draft.record, now, view);
+    if let Some(loaded) = &mut loaded {
+        loaded.edited = current.then_some((json, text));
     }
-    Ok(Some(RecordEdit {
-        record: draft.record,
-        cells,
-        seen: Some(seen),
-        patient,
-        because: draft.because,
-        import: None,
+    Ok(Some(Resolved {
+        edit: RecordEdit {
+            record: draft.record,
+            cells,
+            seen: Some(seen),
+            patient,
+            because: draft.because,
+            import: None,
+        },
+        loaded,
     }))
+}
+
+/// Others may have made it so large, without any authority: it must still be possible to stop a
+/// medicine there.
+fn refuse_large(size: usize, before: usize) -> Result<()> {
+    let grows = before <= RESOURCE_MAX || size > before.saturating_add(SMALL_EDIT);
+    if size > RESOURCE_MAX && grows {
+        let what = "the record would be larger than 256 KiB";
+        return Err(Error::invalid_at(what, size));
+    }
+    Ok(())
 }
 
 /// Refuses what a policy would not let take effect.
@@ -321,7 +374,8 @@ fn stands_already(seen: &RecordState, key: &str, cell: &Cell) -> bool {
 /// # Errors
 /// [`Error::Invalid`] if it never was.
 pub(crate) fn state_at(
-    work: &Work,
+    rows: &dyn Rows,
+    core: &Core,
     record: &RecordId,
     now: &RecordState,
     version: &Version,
@@ -337,7 +391,7 @@ pub(crate) fn state_at(
     }
     let places: Vec<usize> = version.0.iter().filter_map(|id| now.position(id)).collect();
     let then = crate::doc::causality::Bits::closure(&now.changes, &places);
-    let mut all = history(work, &work.core, record, now)?;
+    let mut all = history(rows, core, record, now)?;
     all.retain(|incoming| now.position(&incoming.id).is_some_and(|i| then.has(i)));
     RecordState::replay(all, rules).map_err(|f| Error::integrity_at("a record's history", f))
 }

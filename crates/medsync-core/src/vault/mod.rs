@@ -4,6 +4,7 @@
 //! [`Vault::import`]; read with [`Vault::read`] and [`Vault::record`]; settle questions with
 //! [`Vault::resolve`]; meet other vaults over a folder with [`Vault::exchange`].
 
+mod ahead;
 pub mod anchor;
 pub mod audit;
 mod authority;
@@ -16,6 +17,7 @@ mod crowd;
 mod deliver;
 mod doctor;
 mod draft;
+mod edit;
 mod enrol;
 mod epoch;
 pub mod exchange;

@@ -2,9 +2,12 @@
 
 use crate::error::Result;
 use crate::ids::{CommitId, RecordId};
+use crate::time::Clock;
 use crate::vault::{Draft, Vault, Version, View};
+use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// A handle of one open vault; its clones are handles of the same. The last one to be dropped locks
 /// it.
@@ -12,8 +15,78 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 /// Threads that commit at the same time share the disk's flush: each commit is judged and written by
 /// itself, and one that is refused takes no other with it; each call returns when its own commit is
 /// durable. Should the disk fail, every commit that waits fails, and the vault has to be opened again.
+///
+/// A commit is worked out beside the others, and what is left to do alone is little.
 #[derive(Clone)]
-pub struct SharedVault(Arc<RwLock<Vault>>);
+pub struct SharedVault(Arc<Shared>);
+
+struct Shared {
+    vault: RwLock<Vault>,
+    turns: Mutex<Turns>,
+    turned: Condvar,
+}
+
+/// Commits that are being worked out write in the order of their times: a chain's times never go back.
+#[derive(Default)]
+struct Turns {
+    given: u64,
+    /// The first of those given that is not over.
+    now: u64,
+    over: BTreeSet<u64>,
+    clock: Clock,
+}
+
+/// A place in that order, until it is dropped.
+struct Turn<'a> {
+    shared: &'a Shared,
+    number: u64,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut turns = self.shared.turns();
+        turns.over.insert(self.number);
+        while let Some(now) = turns.over.first().copied().filter(|n| *n == turns.now) {
+            turns.over.remove(&now);
+            turns.now += 1;
+        }
+        drop(turns);
+        self.shared.turned.notify_all();
+    }
+}
+
+impl Turn<'_> {
+    /// Returns when every commit with an earlier time is written or given up.
+    fn wait(&self) {
+        let mut turns = self.shared.turns();
+        while turns.now < self.number {
+            let waited = self.shared.turned.wait(turns);
+            turns = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl Shared {
+    fn turns(&self) -> MutexGuard<'_, Turns> {
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next place, how many are before it, and its time.
+    fn turn(&self, clock: Clock, now_ms: i64) -> (Turn<'_>, u64, Clock) {
+        let mut turns = self.turns();
+        let mut clock = Clock::resume(turns.clock.last().max(clock.last()));
+        clock.tick(now_ms);
+        turns.clock = clock;
+        let number = turns.given;
+        turns.given += 1;
+        let before = number - turns.now - turns.over.len() as u64;
+        let turn = Turn {
+            shared: self,
+            number,
+        };
+        (turn, before, clock)
+    }
+}
 
 impl fmt::Debug for SharedVault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -24,7 +97,11 @@ impl fmt::Debug for SharedVault {
 impl Vault {
     /// Makes the vault one that several threads use at once.
     pub fn share(self) -> SharedVault {
-        SharedVault(Arc::new(RwLock::new(self)))
+        SharedVault(Arc::new(Shared {
+            vault: RwLock::new(self),
+            turns: Mutex::default(),
+            turned: Condvar::new(),
+        }))
     }
 }
 
@@ -34,11 +111,29 @@ impl SharedVault {
     /// # Errors
     /// As [`Vault::commit`].
     pub fn commit(&self, drafts: Vec<Draft>) -> Result<Option<CommitId>> {
+        let (snapshot, turn) = {
+            let vault = self.reading();
+            let snapshot = vault.snapshot()?;
+            let now_ms = vault.env.now_ms();
+            // Within the lock: what is written before its turn is in the snapshot, or before it.
+            let turn = snapshot.as_ref().map(|s| self.0.turn(s.clock(), now_ms));
+            (snapshot, turn)
+        };
+        let ahead = match (snapshot, &turn) {
+            (Some(snapshot), Some((_, before, clock))) => {
+                snapshot.work_out(&drafts, *before, clock)
+            }
+            _ => None,
+        };
+        if let Some((turn, ..)) = &turn {
+            turn.wait();
+        }
         let (made, staged, seen) = {
             let mut vault = self.exclusive();
-            let (made, staged) = vault.commit_staged(drafts)?;
+            let (made, staged) = vault.commit_ahead(ahead, drafts)?;
             (made, staged, vault.seen())
         };
+        drop(turn);
         // The next thread commits while this one waits for the disk.
         staged.settle()?;
         if let Some(seen) = seen {
@@ -102,10 +197,10 @@ impl SharedVault {
     // A thread that panicked left the vault as it was before its commit, or with it staged whole.
 
     fn reading(&self) -> RwLockReadGuard<'_, Vault> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+        self.0.vault.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn exclusive(&self) -> RwLockWriteGuard<'_, Vault> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
+        self.0.vault.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

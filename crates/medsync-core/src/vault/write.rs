@@ -1,11 +1,9 @@
 //! Writing commits of one's own, and the rows that every changed record needs.
 
 use crate::crypto::sign::SigningKey;
-use crate::doc::state::{ChangeInfo, Incoming, Readiness, RecordState};
-use crate::doc::{
-    self,
-    shown::{Contest, Why},
-};
+use crate::doc;
+use crate::doc::shown::{Contest, Why};
+use crate::doc::state::{ChangeInfo, Incoming, RecordState};
 use crate::error::{Error, Result};
 use crate::ids::{AuthorKey, ChainId, ChangeId, CommitId, DataKeyId, RecordId};
 use crate::ledger::audit::Actor;
@@ -21,14 +19,14 @@ use crate::time::Timestamp;
 use crate::vault::audit::Note;
 use crate::vault::commit_row::{CommitRow, LeafRow};
 use crate::vault::core::{Core, NOT_MADE, Work, load_commit, pack_row};
-use crate::vault::crowd;
+use crate::vault::draft::Resolved;
+use crate::vault::edit::{At, put_record, read_for, work_out};
 use crate::vault::finding;
 use crate::vault::incarnation;
 use crate::vault::index;
 use crate::vault::rows::{self, Row, Rows, kind};
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::sync::Arc;
 
 /// Largest commit, in bytes as it travels: with room for what a batch adds.
 pub(crate) const COMMIT_TRAVELS_MAX: usize = SEALED_BYTES_MAX / 2;
@@ -161,27 +159,13 @@ impl OwnCommit {
         (self.chain, self.seq)
     }
 
-    /// What an incoming change of this commit looks like to a record.
-    pub(crate) fn incoming(
-        &self,
-        change: doc::FlatChange,
-        id: ChangeId,
-        edit: &RecordEdit,
-    ) -> Incoming {
-        let import = edit
-            .import
-            .as_ref()
-            .map(|mark| (source_mark(&mark.source), mark.digest));
-        Incoming {
-            change,
-            id,
-            seen: edit.seen.clone(),
-            patient: edit.patient.clone(),
+    const fn stands(&self) -> At {
+        At {
             chain: self.chain,
-            commit_seq: self.seq,
-            commit: NOT_MADE,
+            seq: self.seq,
+            id: self.id,
+            hlc: self.hlc,
             standing: self.standing,
-            import,
         }
     }
 
@@ -272,69 +256,49 @@ pub(crate) fn commit_edits(
     intent: Intent,
     edits: Vec<RecordEdit>,
 ) -> Result<CommitId> {
+    let mut resolved = Vec::with_capacity(edits.len());
+    for edit in edits {
+        resolved.push(read_for(work, edit)?);
+    }
+    commit_resolved(work, signer, intent, resolved)
+}
+
+/// As [`commit_edits`], with the records as they were read.
+pub(crate) fn commit_resolved(
+    work: &mut Work,
+    signer: &Signer,
+    intent: Intent,
+    edits: Vec<Resolved>,
+) -> Result<CommitId> {
     let lane = edits
         .iter()
-        .map(|e| work.core.rules(&e.record).lane())
+        .map(|e| work.core.rules(&e.edit.record).lane())
         .min()
         .unwrap_or_default();
     let mut commit = OwnCommit::new(work, signer, intent, lane)?;
     for edit in edits {
-        edit_record(work, &mut commit, edit)?;
+        let out = work_out(work, &work.core, &commit.stands(), edit)?;
+        put_record(work, &mut commit, out)?;
     }
     commit.store(work)
 }
 
 /// Writes one record's part of a commit: its change, state, view and rows.
-pub(crate) fn edit_record(
-    work: &mut Work,
-    commit: &mut OwnCommit,
-    mut edit: RecordEdit,
-) -> Result<()> {
-    let rules = Arc::clone(work.core.rules(&edit.record));
-    let loaded = work.take_loaded(&edit.record)?;
-    let (mut state, view) = loaded.map_or_else(Default::default, |(s, v)| (s, Some(v)));
-    if let Some(patient) = &state.patient {
-        edit.patient = Some(patient.clone());
-    } else if view.is_some() {
-        edit.patient = None;
+pub(crate) fn edit_record(work: &mut Work, commit: &mut OwnCommit, edit: RecordEdit) -> Result<()> {
+    let edit = read_for(work, edit)?;
+    let out = work_out(work, &work.core, &commit.stands(), edit)?;
+    put_record(work, commit, out)
+}
+
+/// The keys of a record's rows beside its view, its state and those of its indexes.
+pub(crate) fn other_rows(rows: &dyn Rows, record: &RecordId) -> Result<Vec<Vec<u8>>> {
+    let questions = rows.all(&rows::question(record, ""))?;
+    let mut keys: Vec<Vec<u8>> = questions.into_iter().map(|(key, _)| key).collect();
+    let idle = idle_row(record);
+    if rows.get(&idle)?.is_some() {
+        keys.push(idle);
     }
-    let cells = std::mem::take(&mut edit.cells);
-    let actor = commit.id.actor();
-    let base = crowd::base(work, &edit.record, &state, actor, &cells, &rules)?;
-    if let Some(base) = &base {
-        let seen = edit.seen.take().unwrap_or_else(|| state.heads());
-        edit.seen = Some(crowd::seen_of(&state, base, &seen));
-    }
-    let base = base.as_ref().unwrap_or(&state);
-    let change = base.make(actor, commit.hlc, cells);
-    // The version in view is left out of the entry where the dependencies say the same.
-    let same = |seen: &Vec<ChangeId>| {
-        base.is_current(seen) && seen.iter().all(|id| base.position(id).is_some())
-    };
-    if edit.seen.as_ref().is_some_and(same) {
-        edit.seen = None;
-    }
-    let (bytes, id) = doc::encode(&change);
-    // Our own edits pass the gate that a peer's replica will hold them to.
-    doc::decode(&bytes).map_err(|fault| Error::invalid_at("the edit is too large", fault))?;
-    let incoming = commit.incoming(change, id, &edit);
-    match state.check(&incoming) {
-        Ok(Readiness::Ready) => {}
-        Ok(_) => {
-            return Err(Error::invalid(
-                "the version in view is not one of this record",
-            ));
-        }
-        Err(fault) => return Err(Error::invalid_at("the edit does not fit the record", fault)),
-    }
-    if !state.apply(&incoming, &rules) {
-        let mut all = history(work, &work.core, &edit.record, &state)?;
-        all.push(incoming);
-        state = RecordState::replay(all, &rules)
-            .map_err(|fault| Error::integrity_at("a record's history", fault))?;
-    }
-    write_record(work, &edit.record, view.as_deref(), &state, &rules)?;
-    commit.push(work, edit, id, bytes)
+    Ok(keys)
 }
 
 /// All changes of a record, from the ledger; one that stands in two commits comes twice.
@@ -461,10 +425,9 @@ pub(crate) fn write_record(
         for (key, _) in index::entries(&work.core.pack, record, &old) {
             work.txn.delete(key);
         }
-        for (key, _) in work.all(&rows::question(record, ""))? {
+        for key in other_rows(work, record)? {
             work.txn.delete(key);
         }
-        work.txn.delete(idle_row(record));
     } else {
         work.core.counts.records += 1;
     }

@@ -160,3 +160,35 @@ fn a_failed_sync_stops_every_thread() {
         check(&mut open(disk.after_power_loss(&mut rng)), &acknowledged);
     }
 }
+
+/// What is worked out ahead on a record that another thread changes meanwhile is worked out again.
+#[test]
+fn threads_that_edit_the_same_records_lose_nothing() {
+    const RECORDS: u64 = 3;
+    let disk = SimDisk::default();
+    let vault = create(&disk).share();
+    thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let vault = &vault;
+            scope.spawn(move || {
+                for n in 0..EDITS {
+                    let id = record((thread + n) % RECORDS);
+                    let mut draft = vault.draft(&id).expect("reads");
+                    draft.set("note", note(thread * EDITS + n));
+                    let made = vault.commit(vec![draft]).expect("commits");
+                    assert!(made.is_some());
+                }
+            });
+        }
+    });
+    let written = vault.with(|v| {
+        let histories = (0..RECORDS).map(|n| v.history(&record(n), None));
+        histories
+            .map(|h| h.map(|h| h.len()))
+            .sum::<Result<usize, _>>()
+    });
+    assert_eq!(written, Ok((THREADS * EDITS) as usize));
+    let report = vault.with_mut(|v| v.verify(true, &mut |_, _| {}));
+    let report = report.expect("verifies");
+    assert!(report.is_sound(), "{:?}", report.problems);
+}
