@@ -145,6 +145,19 @@ pub(crate) enum Pack {
         /// A kind, such as MedicationRequest
         kind: Option<String>,
     },
+    /// Write the pack in force as the file that lint and install take
+    ///
+    /// A pack of your own starts from it: raise the version, change fields, lint, install. (`show
+    /// --json` adds the hash, and is no pack file.)
+    #[command(after_long_help = "\
+Example:
+  medsync pack export --out pack.json
+  medsync pack lint pack.json")]
+    Export {
+        /// Write to this file, whole or not at all, instead of standard output
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
     /// Check a pack file against FHIR R4; needs no vault
     Lint {
         /// The pack
@@ -166,7 +179,8 @@ pub(crate) enum Pack {
 /// their .json and .ndjson files. Each resource is compared with what the same source brought last
 /// and only the difference is written, as an edit made in sight of that import: importing last
 /// month's file does not revert yesterday's work. What cannot be kept is named with its file, line
-/// and reason, does not stop the rest, and makes the exit code 1.
+/// and reason, does not stop the rest, and makes the exit code 1. A transaction Bundle is one commit,
+/// all or nothing, of at most 4,096 entries and 32 MiB.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -177,7 +191,8 @@ pub(crate) struct Import {
     /// The name of the system the records come from; give each its own
     #[arg(long, value_name = "NAME", default_value = "default")]
     pub(crate) source: String,
-    /// Take the good entries of a transaction Bundle that has bad ones
+    /// Take the entries of a transaction Bundle one by one: the good ones beside bad ones, and any
+    /// number of them
     #[arg(long)]
     pub(crate) lenient: bool,
     /// Files or folders; - for standard input
@@ -188,7 +203,8 @@ pub(crate) struct Import {
 /// Write records out as FHIR R4.
 ///
 /// Resources come out as they went in, unknown elements and extensions included. Contested fields
-/// show their safe interim.
+/// show their safe interim. Ends with 3 for a record that is not here, and for a kind that the pack
+/// does not know and no record has.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -273,8 +289,8 @@ pub(crate) struct Search {
 /// An edit is judged by what its author saw. --at says which version that was and defaults to the
 /// current one: a form that was filled in over some time should pass the version it was filled in
 /// at, which `get` prints, or it overwrites unseen what arrived meanwhile. Values are JSON: texts
-/// need their quotes. Nothing is deleted; what is retracted or removed stays in the history, with
-/// the reason.
+/// need their quotes, and null is none. Nothing is deleted; what is retracted or removed stays in the
+/// history, with the reason. An edit names each field once to set or retract it.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -362,7 +378,7 @@ pub(crate) enum Review {
     List,
     /// List findings: records that disagree by the pack's rules, and settle when the records do
     Findings,
-    /// Show one question with its candidates
+    /// Show one question with its candidates, and the changes that a final status stands beside
     Show {
         /// The question, from list
         id: String,
@@ -411,7 +427,9 @@ pub(crate) struct Choice {
 /// Meet other vaults over a folder, such as a USB stick.
 ///
 /// Takes up what others left there and leaves what they lack, encrypted for the workspace's devices.
-/// Files that cannot be used are named, do not stop the others, and make the exit code 1.
+/// Files that cannot be used are named, do not stop the others, and make the exit code 1. So does a
+/// folder that cannot be written, and a device that is no member any more: what lay there is taken up
+/// all the same, and nothing is left for others (`outgoing` in --json).
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Example:

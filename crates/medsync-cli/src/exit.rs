@@ -106,6 +106,9 @@ fn explain(error: &Error) -> Failure {
             "unlock it, or open the vault with its passphrase",
         ),
         Error::Locked(what) => Failure::new(LOCKED, format!("{what} is locked"), UNLOCK),
+        Error::NotFound(what) if what.starts_with("exchange folder") => {
+            Failure::new(NOT_FOUND, format!("no such {what}"), "check the path")
+        }
         Error::NotFound(what) => Failure::new(NOT_FOUND, format!("no such {what}"), FIND),
         Error::Invalid { what, detail } => {
             Failure::new(FAILED, at(what, detail), "mend it and try again")
@@ -134,7 +137,7 @@ fn explain(error: &Error) -> Failure {
         } => Failure::told(FAILED),
         Error::Storage { what, kind } => Failure::new(
             FAILED,
-            format!("the system refused to {what} ({kind:?})"),
+            format!("{what}: the system refused ({kind:?})"),
             disk_hint(*kind),
         ),
         // Only an engine newer than this command has others (the enum is non-exhaustive); a test

@@ -47,7 +47,7 @@ fn from_file(path: &Path, what: &str) -> Done<Zeroizing<String>> {
         Failure::new(
             FAILED,
             format!("{path}: cannot be read ({:?})", error.kind()),
-            format!("it should hold {what} on one line"),
+            format!("it should hold the {what} on one line"),
         )
     };
     let file = File::open(path).map_err(unreadable)?;

@@ -205,24 +205,55 @@ pub(crate) fn candidate_json(candidate: &Candidate) -> Json {
 
 /// Why a question is open, in words.
 pub(crate) fn why(question: &Question) -> &'static str {
-    use medsync_core::doc::shown::Why;
+    use medsync_core::doc::shown::{Apart, Why};
     match question.why {
-        Why::Disagreement => "different values, written without sight of each other",
+        Why::Disagreement => match question.apart {
+            Apart::Unseen => "different values, written without sight of each other",
+            Apart::Finals => "two different final values, of which neither gives way to the other",
+            Apart::InSight => "different values, and what is in question only a decision settles",
+        },
         Why::Unconfirmed => "a value by someone without the authority",
         Why::StoppedBesideChange => "a final status beside a change its author had not seen",
         Why::BelowFloor => "the count fell below its floor",
     }
 }
 
+/// So many of something.
+pub(crate) fn count(n: impl Into<u64>, one: &str, many: &str) -> String {
+    match n.into() {
+        1 => format!("1 {one}"),
+        n => format!("{n} {many}"),
+    }
+}
+
+/// What a candidate says.
+fn said(candidate: &Candidate) -> String {
+    match (&candidate.value, &candidate.reason) {
+        (Some(json), _) => value(json.expose()),
+        (None, Some(reason)) => format!("(removed: {})", clean(reason.expose())),
+        (None, None) => "(removed)".to_owned(),
+    }
+}
+
+/// The changes that a final status stands beside.
+pub(crate) fn beside(question: &Question) -> Table {
+    let mut table = table(&["changed beside it", "value", "author", "device", "time"]);
+    for (field, change) in &question.beside {
+        table.add_row([
+            clean(field),
+            said(change),
+            by(change),
+            change.replica.short(),
+            local(change.time.ms()),
+        ]);
+    }
+    table
+}
+
 /// The candidates of a question, counted from 0 as `review resolve --keep` does.
 pub(crate) fn candidates(question: &Question) -> Table {
     let mut table = table(&["N", "value", "author", "device", "time", ""]);
     for (n, candidate) in question.candidates.iter().enumerate() {
-        let shown = match (&candidate.value, &candidate.reason) {
-            (Some(json), _) => value(json.expose()),
-            (None, Some(reason)) => format!("(removed: {})", clean(reason.expose())),
-            (None, None) => "(removed)".to_owned(),
-        };
         let note = if candidate.confirmed {
             ""
         } else {
@@ -230,7 +261,7 @@ pub(crate) fn candidates(question: &Question) -> Table {
         };
         table.add_row([
             n.to_string(),
-            shown,
+            said(candidate),
             by(candidate),
             candidate.replica.short(),
             local(candidate.time.ms()),
@@ -258,6 +289,11 @@ pub(crate) fn label(record: &Json) -> String {
     ];
     let told = PATHS.iter().find_map(|path| words(record.get(path)?));
     clean(&told.unwrap_or_default())
+}
+
+/// A value in the words that people use for it, where it has any.
+pub(crate) fn told(of: &Json) -> String {
+    words(of).map_or_else(|| value(of), |text| clean(&text))
 }
 
 /// A human name, a concept or a plain text.

@@ -23,6 +23,44 @@ fn peak_kib() -> u64 {
 }
 
 #[test]
+fn what_is_read_is_not_held() {
+    a_resource_of_100_mb_is_skipped_and_the_next_one_read();
+    a_transaction_is_taken_entry_by_entry_and_too_large_a_one_not_at_all();
+}
+
+fn a_transaction_is_taken_entry_by_entry_and_too_large_a_one_not_at_all() {
+    let entry = |n| {
+        format!(
+            "{{\"resource\":{{\"resourceType\":\"Patient\",\"id\":\"p{n}\",\"active\":true,\
+             \"name\":[{{\"family\":\"Devi\",\"given\":[\"Asha\",\"K.\"]}}],\
+             \"telecom\":[{{\"system\":\"phone\",\"value\":\"555-0100\"}}]}}}}"
+        )
+    };
+    let entries: Vec<String> = (0..60_000).map(entry).collect();
+    let text = format!(
+        "{{\"resourceType\":\"Bundle\",\"type\":\"transaction\",\"entry\":[{}]}}",
+        entries.join(",")
+    );
+    drop(entries);
+    let before = peak_kib();
+    for (lenient, good, bad) in [(false, 0, 1), (true, 60_000, 0)] {
+        let input = Box::new(Cursor::new(text.clone()));
+        let reader = Reader::stream("input", input, Options { lenient });
+        let mut found = (0, 0);
+        for item in reader {
+            match item.outcome {
+                Ok(_) => found.0 += 1,
+                Err(_) => found.1 += 1,
+            }
+        }
+        assert_eq!(found, (good, bad), "lenient: {lenient}");
+    }
+    // The text, its copy and room to grow, and the names: the resources would be 300 MiB.
+    let grown = peak_kib().saturating_sub(before);
+    let limit = 5 * text.len() as u64 / 1024;
+    assert!(grown < limit, "{grown} KiB held, {limit} are few");
+}
+
 fn a_resource_of_100_mb_is_skipped_and_the_next_one_read() {
     let before = peak_kib();
     for line_break in ["", "\n"] {

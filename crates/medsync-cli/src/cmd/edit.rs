@@ -30,12 +30,29 @@ impl Asked {
             && self.count.is_empty()
             && self.retract.is_empty()
     }
+
+    /// Whether a field or element is set or retracted twice: the order of options says nothing.
+    pub(super) fn repeats(&self) -> bool {
+        let set = self.set.iter().map(|(field, _)| field);
+        let mut names: Vec<&String> = set.chain(&self.retract).collect();
+        names.sort_unstable();
+        names.windows(2).any(|pair| pair[0] == pair[1])
+    }
 }
 
 pub(super) fn run(global: &Global, args: &Edit) -> Done {
     let asked = match (&args.batch, &args.record) {
         (Some(file), None) => edit_batch::read(file)?,
-        (None, Some(record)) => vec![typed(record, args)?],
+        (None, Some(record)) => {
+            let asked = typed(record, args)?;
+            if asked.repeats() {
+                return Err(Failure::usage(
+                    "one field is set or retracted twice",
+                    "name each once; for several items of a list set all of it, or --add them",
+                ));
+            }
+            vec![asked]
+        }
         _ => {
             return Err(Failure::usage(
                 "a batch names its records itself",

@@ -74,7 +74,7 @@ fn asked(edit: &Json) -> Result<Asked, &'static str> {
     let retract = retract
         .iter()
         .map(|key| key.as_str().map(ToOwned::to_owned));
-    Ok(Asked {
+    let asked = Asked {
         record,
         at,
         set: members_of(edit.get("set")).ok_or("set is not an object")?,
@@ -84,7 +84,11 @@ fn asked(edit: &Json) -> Result<Asked, &'static str> {
             .collect::<Option<_>>()
             .ok_or("retract is a list of FIELD or FIELD/ELEMENT")?,
         because,
-    })
+    };
+    if asked.repeats() {
+        return Err("one field is set or retracted twice");
+    }
+    Ok(asked)
 }
 
 fn list<'a>(edit: &'a Json, name: &str) -> Option<&'a [Json]> {

@@ -30,8 +30,8 @@ pub(super) fn run(global: &Global, args: &Exchange) -> Done {
         tell(&report)?;
         if waiting > 0 {
             show::line(format!(
-                "{waiting} commits stayed behind: they wait for their authors to seal them \
-                 (medsync status says whose)"
+                "{} stayed behind: their authors have to seal them (medsync status says whose)",
+                show::count(waiting, "commit", "commits")
             ))?;
         }
     }
@@ -99,19 +99,58 @@ fn judge(report: &ExchangeReport) -> Done {
         let quarantined = report.received.quarantined;
         return Err(Failure::new(
             INTEGRITY,
-            format!("{quarantined} commits contradict themselves and are kept apart"),
+            match quarantined {
+                1 => "1 commit contradicts itself and is kept apart".to_owned(),
+                n => format!("{n} commits contradict themselves and are kept apart"),
+            },
             "the rest was taken up; medsync status counts them, their device needs a look",
         ));
     }
     if let Some(first) = report.problems.first() {
-        let (count, file, what) = (report.problems.len(), &first.file, first.what);
+        let (file, what) = (&first.file, first.what);
         return Err(Failure::new(
             FAILED,
-            show::clean(&format!(
-                "{count} files could not be used, the first {file}: {what}"
-            )),
+            show::clean(&match report.problems.len() {
+                1 => format!("1 file could not be used, {file}: {what}"),
+                n => format!("{n} files could not be used, the first {file}: {what}"),
+            }),
             "the others were; if it was being copied just now, exchange again",
         ));
     }
-    Ok(())
+    match report.outgoing {
+        Outgoing::Complete => Ok(()),
+        Outgoing::ReadOnlyFolder => Err(Failure::new(
+            FAILED,
+            "nothing was left for others: the folder cannot be written",
+            "what lay there was taken up; mend its permissions, or use another folder",
+        )),
+        Outgoing::NotCurrent => Err(Failure::new(
+            FAILED,
+            "nothing was left for others: this device is no member any more",
+            "what lay there was taken up; have an admin admit the device anew (medsync request)",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_could_leave_nothing_is_told_why_and_ends_with_1() {
+        for (outgoing, why) in [
+            (Outgoing::ReadOnlyFolder, "cannot be written"),
+            (Outgoing::NotCurrent, "no member"),
+        ] {
+            let report = ExchangeReport {
+                outgoing,
+                ..ExchangeReport::default()
+            };
+            let failure = judge(&report).expect_err("a failure");
+            assert_eq!(failure.code, FAILED);
+            assert!(failure.error.contains(why), "{failure:?}");
+            assert!(failure.hint.contains("taken up"), "{failure:?}");
+        }
+        assert_eq!(judge(&ExchangeReport::default()), Ok(()));
+    }
 }

@@ -2,13 +2,14 @@
 
 use crate::cli::{Export, Format, Global};
 use crate::cmd::files;
-use crate::exit::Done;
+use crate::exit::{Done, Failure, NOT_FOUND};
 use crate::progress;
 use crate::session;
 use crate::show;
 use medsync_core::error::{Error, Result};
 use medsync_core::ids::RecordId;
 use medsync_core::model::json::Json;
+use medsync_core::vault::Vault;
 use medsync_core::vault::audit::Exporting;
 use medsync_fhir::provenance;
 use medsync_fhir::write;
@@ -31,8 +32,9 @@ pub(super) fn run(global: &Global, args: &Export) -> Done {
     let mut vault = session::reader(global)?;
     // Before the first byte: an export that ends half-way must not look like one.
     for what in &wanted {
-        if let Wanted::One(id) = what {
-            vault.read(id)?.ok_or(Error::NotFound("record"))?;
+        match what {
+            Wanted::One(id) => drop(vault.read(id)?.ok_or(Error::NotFound("record"))?),
+            Wanted::Kind(kind) => known(&vault, kind)?,
         }
     }
     let (mut kinds, mut records) = (Vec::new(), Vec::new());
@@ -63,9 +65,32 @@ pub(super) fn run(global: &Global, args: &Export) -> Done {
     bar.finish_and_clear();
     match (&args.out, global.json) {
         (Some(_), true) => show::json(&show::object([("exported", show::number(count))])),
-        (Some(path), false) => show::line(format!("{count} records in {}", path.display())),
+        (Some(path), false) => {
+            let records = show::count(count, "record", "records");
+            show::line(format!("{records} in {}", path.display()))
+        }
         (None, _) => Ok(()),
     }
+}
+
+/// A kind of the pack, or of some record.
+fn known(vault: &Vault, kind: &str) -> Done {
+    if kind.is_empty() || vault.pack().pack().kinds.contains_key(kind) {
+        return Ok(());
+    }
+    let mut found = false;
+    vault.for_each(kind, None, &mut |_, _| {
+        found = true;
+        Ok(false)
+    })?;
+    if found {
+        return Ok(());
+    }
+    Err(Failure::new(
+        NOT_FOUND,
+        "no such kind: the pack does not know it, and no record is of it",
+        "kinds are written as in Patient; medsync pack show lists those of the pack",
+    ))
 }
 
 /// Who changed a record, as FHIR.

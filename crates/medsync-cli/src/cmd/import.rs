@@ -12,6 +12,7 @@ use medsync_fhir::read::{self, Options, Reader};
 use std::cell::RefCell;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub(super) fn run(global: &Global, args: &Import) -> Done {
     let log = RefCell::new(Log::default());
@@ -32,7 +33,7 @@ pub(super) fn run(global: &Global, args: &Import) -> Done {
                 so_far.imported,
                 so_far.updated,
                 so_far.unchanged,
-                so_far.rejected.len()
+                so_far.rejected.len() + so_far.refused.len()
             ));
         })?;
         log.borrow_mut().judge(&report);
@@ -100,15 +101,16 @@ impl Feed<'_> {
     }
 
     /// The unit as the vault takes it, its resources numbered.
-    fn number(&self, item: &read::Item, unit: &read::Unit) -> Unit {
-        let resources = unit.resources();
-        let first = self.log.borrow_mut().accepted(item, resources.len());
+    fn number(&self, source: &Arc<str>, line: u64, unit: read::Unit) -> Unit {
+        let atomic = matches!(unit, read::Unit::Transaction(_));
+        let resources = unit.into_resources();
+        let first = self.log.borrow_mut().accepted(source, line, &resources);
         let numbered = (first..).zip(resources);
         Unit {
             resources: numbered
-                .map(|(number, one)| (number, one.id.clone(), one.json.clone()))
+                .map(|(number, one)| (number, one.id, one.json))
                 .collect(),
-            atomic: matches!(unit, read::Unit::Transaction(_)) && !self.options.lenient,
+            atomic,
         }
     }
 }
@@ -128,13 +130,12 @@ impl Iterator for Feed<'_> {
                 self.reader = None;
                 continue;
             };
-            match &item.outcome {
-                Ok(unit) => return Some(self.number(&item, unit)),
+            let (source, line) = (item.source_name, item.line);
+            match item.outcome {
+                Ok(unit) => return Some(self.number(&source, line, unit)),
                 Err(reject) => {
-                    let (source, line) = (&item.source_name, item.line);
-                    self.log
-                        .borrow_mut()
-                        .refused(source, line, item.entry, reject);
+                    let mut log = self.log.borrow_mut();
+                    log.refused(&source, line, item.entry, reject);
                 }
             }
         }

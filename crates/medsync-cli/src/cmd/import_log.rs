@@ -3,13 +3,9 @@
 use medsync_core::error::Error;
 use medsync_core::model::json::Json;
 use medsync_core::vault::ImportReport;
-use medsync_fhir::read::Item;
+use medsync_fhir::read::Resource;
 use std::collections::VecDeque;
 use std::sync::Arc;
-
-/// Units whose place is remembered. The engine holds at most three batches of 24 commits of 32
-/// resources, and one unfinished commit: 2,336.
-const PLACES_MAX: usize = 4096;
 
 /// One thing that was not imported.
 #[derive(Debug, Clone)]
@@ -51,45 +47,42 @@ impl Rejected {
     }
 }
 
-/// A unit that the vault has not judged yet.
+/// A resource that the vault has not judged yet.
 struct Place {
-    /// The number of its first resource.
-    first: u64,
-    count: u64,
     order: u64,
     source: Arc<str>,
     line: u64,
     entry: Option<u32>,
+    /// The line that its unit starts on.
+    unit_line: u64,
 }
 
 /// What was read so far.
 #[derive(Default)]
 pub(super) struct Log {
+    /// Those that the vault holds, by number.
     places: VecDeque<Place>,
-    next_number: u64,
+    /// The number of the first of them.
+    first: u64,
     next_order: u64,
     rejected: Vec<Rejected>,
-    /// How many of the vault's refusals are in `rejected`.
-    judged: usize,
+    /// How many of the vault's refusals are in `rejected`: of resources, and of units.
+    judged: (usize, usize),
 }
 
 impl Log {
-    /// Notes a unit of so many resources; returns the number of the first.
-    pub(super) fn accepted(&mut self, item: &Item, count: usize) -> u64 {
-        let first = self.next_number;
-        let count = u64::try_from(count).unwrap_or(u64::MAX);
-        self.next_number = first.saturating_add(count);
-        self.places.push_back(Place {
-            first,
-            count,
-            order: self.next_order,
-            source: Arc::clone(&item.source_name),
-            line: item.line,
-            entry: item.entry,
-        });
-        self.next_order += 1;
-        if self.places.len() > PLACES_MAX {
-            self.places.pop_front();
+    /// Notes a unit's resources; returns the number of the first.
+    pub(super) fn accepted(&mut self, source: &Arc<str>, line: u64, unit: &[Resource]) -> u64 {
+        let first = self.first + self.places.len() as u64;
+        for resource in unit {
+            self.places.push_back(Place {
+                order: self.next_order,
+                source: Arc::clone(source),
+                line: resource.line,
+                entry: resource.entry,
+                unit_line: line,
+            });
+            self.next_order += 1;
         }
         first
     }
@@ -112,37 +105,38 @@ impl Log {
         self.next_order += 1;
     }
 
-    /// Notes what the vault refused since it was last asked.
+    /// Notes what the vault refused since it was last asked, and forgets where what it judged stood.
     pub(super) fn judge(&mut self, report: &ImportReport) {
-        for (number, error) in report.rejected.iter().skip(self.judged) {
-            let rejected = self.place(*number, error);
+        let (resources, units) = self.judged;
+        for (number, error) in report.rejected.iter().skip(resources) {
+            let rejected = self.place(*number, error, |place| (place.line, place.entry));
             self.rejected.push(rejected);
         }
-        self.judged = report.rejected.len();
+        for (number, error) in report.refused.iter().skip(units) {
+            let rejected = self.place(*number, error, |place| (place.unit_line, None));
+            self.rejected.push(rejected);
+        }
+        self.judged = (report.rejected.len(), report.refused.len());
+        while self.first < report.judged && self.places.pop_front().is_some() {
+            self.first += 1;
+        }
     }
 
-    fn place(&self, number: u64, error: &Error) -> Rejected {
-        let after = self.places.partition_point(|place| place.first <= number);
-        let place = after.checked_sub(1).and_then(|i| self.places.get(i));
-        let reason = error.to_string();
-        match place.filter(|place| number < place.first.saturating_add(place.count)) {
-            Some(place) => Rejected {
-                order: place.order,
-                source: Arc::clone(&place.source),
-                line: place.line,
-                entry: match place.count {
-                    1 => place.entry.map(u64::from),
-                    _ => Some(number - place.first + 1),
-                },
-                reason,
-            },
-            None => Rejected {
-                order: 0,
-                source: "input".into(),
-                line: 0,
-                entry: None,
-                reason,
-            },
+    fn place(
+        &self,
+        number: u64,
+        error: &Error,
+        at: impl Fn(&Place) -> (u64, Option<u32>),
+    ) -> Rejected {
+        let index = number.checked_sub(self.first);
+        let place = index.and_then(|i| self.places.get(usize::try_from(i).ok()?));
+        let (line, entry) = place.map_or((0, None), at);
+        Rejected {
+            order: place.map_or(0, |place| place.order),
+            source: place.map_or_else(|| "input".into(), |place| Arc::clone(&place.source)),
+            line,
+            entry: entry.map(u64::from),
+            reason: error.to_string(),
         }
     }
 
@@ -166,15 +160,17 @@ mod tests {
         for item in Reader::stream("in", Box::new(&input[..]), Options::default()) {
             match &item.outcome {
                 Ok(unit) => {
-                    log.accepted(&item, unit.resources().len());
+                    log.accepted(&item.source_name, item.line, unit.resources());
                 }
                 Err(why) => log.refused(&item.source_name, item.line, item.entry, why),
             }
         }
         let mut report = ImportReport::default();
         report.rejected.push((0, Error::invalid("first")));
+        report.judged = 1;
         log.judge(&report);
         report.rejected.push((1, Error::invalid("third")));
+        report.judged = 2;
         log.judge(&report);
         let told: Vec<String> = log.finish().iter().map(Rejected::text).collect();
         assert_eq!(told, ["in:1: first", "in:2: not valid JSON", "in:3: third"]);

@@ -55,12 +55,6 @@ pub(super) fn run(global: &Global, args: &New) -> Done {
         let mut draft = Draft::new(record.clone(), Version::default());
         draft.replace(json);
         let commit = vault.commit(vec![draft])?;
-        if commit.is_none() {
-            return Err(bad(
-                "the resource says nothing but its name",
-                "give it a field",
-            ));
-        }
         edit::tell(global, vault, commit, std::slice::from_ref(&record))?;
         match global.json {
             true => Ok(()),

@@ -19,6 +19,14 @@ const PACK_MAX: u64 = 4 * 1024 * 1024;
 pub(super) fn run(global: &Global, command: &Pack) -> Done {
     match command {
         Pack::Show { kind } => show_pack(global, &session::reader(global)?, kind.as_deref()),
+        Pack::Export { out } => {
+            let vault = session::reader(global)?;
+            let pack = vault.pack().pack().to_bytes();
+            files::write(out.as_deref(), |to| {
+                to.write_all(&pack)?;
+                Ok(to.write_all(b"\n")?)
+            })
+        }
         Pack::Lint { file } => lint_file(global, file),
         Pack::Install { file, despite_lint } => install(global, file, *despite_lint),
     }
@@ -113,11 +121,11 @@ fn lint_file(global: &Global, file: &Path) -> Done {
 
 fn install(global: &Global, file: &Path, despite_lint: bool) -> Done {
     let pack = read(file)?;
-    let faults = lint(&pack).len();
+    let faults = lint(&pack).len() as u64;
     if faults > 0 && !despite_lint {
         return Err(Failure::new(
             FAILED,
-            format!("the pack has {faults} faults"),
+            format!("the pack has {}", show::count(faults, "fault", "faults")),
             "medsync pack lint FILE lists them; --despite-lint installs it all the same",
         ));
     }

@@ -33,8 +33,14 @@ fn question_json(question: &Question) -> Json {
         .iter()
         .map(show::candidate_json)
         .collect();
+    let beside = question.beside.iter().map(|(field, change)| {
+        let mut json = show::candidate_json(change);
+        json.set("field", Json::string(field));
+        json
+    });
     show::object([
         ("age_s", show::number(age_s(question))),
+        ("beside", Json::Array(beside.collect())),
         ("candidates", Json::Array(candidates)),
         ("due", Json::string(&show::time(question.due_ms()))),
         ("field", Json::string(&question.field)),
@@ -91,7 +97,8 @@ fn list(global: &Global, vault: &Vault) -> Done {
     match vault.findings(FINDINGS_MAX)?.len() {
         0 => Ok(()),
         n => show::line(format!(
-            "\n{n} findings of records that disagree: medsync review findings"
+            "\n{} of records that disagree: medsync review findings",
+            show::count(n as u64, "finding", "findings")
         )),
     }
 }
@@ -151,6 +158,10 @@ fn show_question(global: &Global, question: &Question) -> Done {
     let interim = interim.map_or_else(|| "(nothing)".to_owned(), |v| show::value(v.expose()));
     show::line(format!("shown meanwhile: {interim}\n"))?;
     show::print(&show::candidates(question), "")?;
+    if !question.beside.is_empty() {
+        show::line("")?;
+        show::print(&show::beside(question), "")?;
+    }
     show::line(format!("\nversion {}", question.version))
 }
 

@@ -141,6 +141,10 @@ fn a_revoked_device_gets_nothing_more() {
         .find(|d| d["this"] == false)
         .expect("the tablet");
     let key = tablet["key"].as_str().expect("a key");
+    world
+        .ward(&["revoke", key, "--because", " "])
+        .fails(1)
+        .warns("needs a reason");
     world.ward(&["revoke", key, "--because", "stolen"]).done();
     world
         .ward(&["edit", "Patient/p1", "--set", "active=false"])
@@ -191,4 +195,47 @@ fn a_folder_that_is_not_there_and_a_vault_without_a_workspace_are_told_apart() {
         .on("alone", &["exchange", "stick"])
         .fails(1)
         .warns("workspace");
+}
+
+/// The path of the ward's file of that name on the stick.
+fn left_by_ward(world: &World, name: &str) -> std::path::PathBuf {
+    let mut folders = vec![world.path("stick")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.ends_with(name) {
+                return path;
+            }
+            if path.is_dir() {
+                folders.push(path);
+            }
+        }
+    }
+    panic!("no {name} was left");
+}
+
+#[test]
+fn audit_heads_that_are_junk_are_named_like_any_other_file() {
+    let world = two("clinician");
+    world.ward(&["exchange", "stick"]).done();
+    std::fs::write(left_by_ward(&world, "heads.age"), "junk").expect("a file");
+    world
+        .on("tablet", &["exchange", "stick"])
+        .fails(1)
+        .warns("1 file could not be used")
+        .warns("heads.age");
+    // The records came all the same.
+    world.on("tablet", &["get", "Patient/p1"]).done();
+}
+
+#[test]
+#[cfg(unix)]
+fn a_stick_that_only_reads_is_read_and_ends_with_1() {
+    let world = two("clinician");
+    world.ward(&["exchange", "stick"]).done();
+    world.on("tablet", &["--json", "status"]).done();
+    let ran = world.read_only("tablet", &["--json", "exchange", "stick"], "stick");
+    let ran = ran.fails(1).warns("cannot be written");
+    assert_eq!(ran.json()["outgoing"], "read-only-folder");
+    world.on("tablet", &["get", "Patient/p1"]).done();
 }

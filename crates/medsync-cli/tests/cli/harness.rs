@@ -210,10 +210,70 @@ impl Ran {
     }
 }
 
-/// Whether a folder that forbids writing stops this user; nothing stops root.
+/// Somebody without any rights of their own: nothing stops root.
 #[cfg(unix)]
-pub(crate) fn forbids(dir: &Path) -> bool {
+const NOBODY: u32 = 65_534;
+
+#[cfg(unix)]
+impl World {
+    /// As `on`, where one folder can be read and not be written. Root runs it as nobody.
+    pub(crate) fn read_only(&self, vault: &str, args: &[&str], folder: &str) -> Ran {
+        use std::os::unix::process::CommandExt as _;
+        let all = [&["--vault", vault, "--passphrase-file", "pw"], args].concat();
+        let mut command = self.command();
+        if self.is_root() {
+            // Nobody may not look into the folder that the command was built in.
+            let copy = self.path("medsync");
+            std::fs::copy(env!("CARGO_BIN_EXE_medsync"), &copy).expect("a copy");
+            own(self.dir.path(), NOBODY);
+            own(&self.path(folder), 0);
+            let mut as_nobody = std::process::Command::new(copy);
+            let set = |(name, value): (&OsStr, Option<&OsStr>)| {
+                Some((name.to_owned(), value?.to_owned()))
+            };
+            as_nobody
+                .current_dir(self.dir.path())
+                .env_clear()
+                .envs(command.get_envs().filter_map(set))
+                .stdin(Stdio::null())
+                .uid(NOBODY)
+                .gid(NOBODY);
+            command = as_nobody;
+        }
+        forbid(&self.path(folder), true);
+        let output = command.args(&all).output().expect("a run");
+        forbid(&self.path(folder), false);
+        Ran::of(output)
+    }
+
+    fn is_root(&self) -> bool {
+        use std::os::unix::fs::MetadataExt as _;
+        std::fs::metadata(self.dir.path()).expect("a folder").uid() == 0
+    }
+}
+
+/// Gives a folder and all in it to somebody.
+#[cfg(unix)]
+fn own(path: &Path, user: u32) {
+    std::os::unix::fs::chown(path, Some(user), Some(user)).expect("an owner");
+    if path.is_dir() {
+        for entry in std::fs::read_dir(path).expect("a folder") {
+            own(&entry.expect("an entry").path(), user);
+        }
+    }
+}
+
+/// Forbids to write to folders, or allows it.
+#[cfg(unix)]
+fn forbid(folder: &Path, forbid: bool) {
     use std::os::unix::fs::PermissionsExt as _;
-    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o555)).expect("a folder");
-    std::fs::write(dir.join("probe"), "").is_err()
+    let (closed, open) = (0o555, 0o755);
+    let mode = if forbid { closed } else { open };
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(mode)).expect("a mode");
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            self::forbid(&path, forbid);
+        }
+    }
 }

@@ -40,7 +40,7 @@ fn what_cannot_be_kept_is_named_by_file_line_and_reason_and_does_not_stop_the_re
         "in/a.ndjson",
         "{\"resourceType\":\"Patient\",\"id\":\"a\",\"active\":true}\nnot json\n\
          {\"resourceType\":\"Patient\",\"active\":true}\n\
-         {\"resourceType\":\"Patient\",\"id\":\"empty\"}\n\
+         {\"resourceType\":\"Patient\",\"id\":\"empty\",\"a/b\":1}\n\
          {\"resourceType\":\"Patient\",\"id\":\"b\",\"active\":true}\n",
     );
     world.file("in/b.json", "[]");
@@ -138,4 +138,82 @@ fn two_sources_that_say_the_same_disagree_on_nothing() {
         .done();
     let rows = world.json(&["review", "list"]);
     assert_eq!(rows.as_array().map(Vec::len), Some(0), "{rows}");
+}
+
+#[test]
+fn what_the_vault_itself_refuses_of_a_transaction_is_named_by_line_and_entry() {
+    let world = World::new();
+    let bundle = |first: &str| {
+        format!(
+            "{{\"resourceType\":\"Bundle\",\"type\":\"transaction\",\"entry\":[\n{first}\n\
+             {{\"resource\":{{\"resourceType\":\"Patient\",\"id\":\"x2\",\"active\":true}}}},\n\
+             {{\"resource\":{{\"resourceType\":\"Patient\",\"id\":\"x3\",\"a/b\":1}}}}]}}\n"
+        )
+    };
+    let delete = r#"{"request":{"method":"DELETE","url":"Patient/x1"}},"#;
+    world.file("l.json", &bundle(delete));
+    let lenient = world.ward(&["import", "--lenient", "l.json"]);
+    assert_eq!(lenient.code, 1);
+    lenient
+        .says("1 new, 0 updated, 0 unchanged, 2 rejected")
+        .warns("l.json:2 (entry 1): DELETE")
+        .warns("l.json:4 (entry 3): a member's name");
+    let good = r#"{"resource":{"resourceType":"Patient","id":"x1","active":true}},"#;
+    world.file("s.json", &bundle(good));
+    let strict = world.ward(&["import", "s.json"]);
+    assert_eq!(strict.code, 1);
+    strict
+        .says("0 new, 0 updated, 0 unchanged, 2 rejected")
+        .warns("s.json:4 (entry 3): a member's name")
+        .warns("s.json:1: the transaction is refused as a whole");
+    world.ward(&["get", "Patient/x1"]).fails(3);
+}
+
+#[test]
+fn a_refusal_far_behind_what_was_read_is_still_named_by_its_line() {
+    let world = World::new();
+    let mut text = String::from("{\"resourceType\":\"Patient\",\"id\":\"bad\",\"a/b\":1}\n");
+    for n in 0..6000 {
+        text += &format!("{{\"resourceType\":\"Patient\",\"id\":\"p{n}\",\"active\":true}}\n");
+    }
+    world.file("many.ndjson", &text);
+    let ran = world.ward(&["import", "many.ndjson"]);
+    assert_eq!(ran.code, 1);
+    ran.says("6000 new").warns("many.ndjson:1: a member's name");
+}
+
+#[test]
+fn a_resource_that_is_nothing_but_its_name_is_kept_and_given_back_as_it_was() {
+    let world = World::new();
+    let minimal = r#"{"id":"x","resourceType":"Patient"}"#;
+    world.file("x.json", minimal);
+    world.ward(&["import", "x.json"]).done().says("1 new");
+    let again = world.json(&["import", "x.json"]);
+    assert_eq!(again["unchanged"], 1);
+    let exported = || world.ward(&["export"]).done().out.trim().to_owned();
+    assert_eq!(exported(), minimal);
+    world.file(
+        "more.json",
+        r#"{"resourceType":"Patient","id":"x","active":true}"#,
+    );
+    world
+        .ward(&["import", "more.json"])
+        .done()
+        .says("1 updated");
+    assert_eq!(
+        exported(),
+        r#"{"active":true,"id":"x","resourceType":"Patient"}"#
+    );
+    world.ward(&["import", "x.json"]).done().says("1 updated");
+    assert_eq!(exported(), minimal);
+    world.file("new.json", "{}");
+    world
+        .ward(&["new", "Basic", "--from", "new.json"])
+        .done()
+        .says("Basic/");
+    assert_eq!(
+        world.json(&["review", "list"]).as_array().map(Vec::len),
+        Some(0)
+    );
+    world.ward(&["verify", "--rebuild"]).done();
 }

@@ -50,6 +50,7 @@ fn records_are_listed_by_kind_and_by_value() {
 #[test]
 fn what_is_exported_is_what_was_imported() {
     let world = World::new();
+    assert_eq!(world.ward(&["export", "Patient"]).done().out, "");
     world
         .run(&[
             "generate",
@@ -76,8 +77,13 @@ fn what_is_exported_is_what_was_imported() {
         .json();
     assert_eq!(bundle["entry"].as_array().map(Vec::len), Some(2));
     world.ward(&["export", "Patient/none"]).fails(3);
-    let none = world.ward(&["export", "Nothing"]).done();
-    assert_eq!(none.out, "");
+    world
+        .ward(&["export", "Nothing"])
+        .fails(3)
+        .warns("no such kind");
+    world.file("own.json", r#"{"resourceType":"OurKind","id":"o","x":1}"#);
+    world.ward(&["import", "own.json"]).done();
+    world.ward(&["export", "OurKind"]).done().says("OurKind");
 }
 
 #[test]
@@ -240,10 +246,6 @@ fn a_new_record_gets_an_id_and_never_overwrites_another() {
         .ward(&["new", "Patient", "--from", "m.json"])
         .fails(1)
         .warns("another kind");
-    world.file("empty.json", r#"{"resourceType":"Patient"}"#);
-    world
-        .ward(&["new", "Patient", "--from", "empty.json"])
-        .fails(1);
     world
         .ward(&["new", "Patient", "--from", "none.json"])
         .fails(1);
@@ -266,4 +268,77 @@ fn why_tells_policy_candidates_and_clocks() {
     assert!(why["candidates"][0]["clock_count"].is_u64());
     world.ward(&["why", "Patient/p1", "photo"]).fails(3);
     world.ward(&["history", "Patient/none"]).fails(3);
+}
+
+#[test]
+fn blanks_are_no_reason_and_null_is_no_value() {
+    let world = World::with_records();
+    let before = world.version("Patient/p1");
+    let edit = |more: &[&str]| world.ward(&[&["edit", "Patient/p1"], more].concat());
+    edit(&["--retract", "birthDate", "--because", " "])
+        .fails(1)
+        .warns("needs a reason");
+    edit(&["--set", "birthDate=null"])
+        .fails(1)
+        .warns("--retract");
+    edit(&["--add", "telecom=null"]).fails(1).warns("--retract");
+    world.file("null.json", r#"{"active":true,"gender":null}"#);
+    world
+        .ward(&["new", "Patient", "--from", "null.json"])
+        .fails(1)
+        .warns("null is no value");
+    assert_eq!(world.version("Patient/p1"), before);
+}
+
+#[test]
+fn a_field_is_named_once_in_an_edit_and_its_name_is_one() {
+    let world = World::with_records();
+    let edit = |more: &[&str]| world.ward(&[&["edit", "Patient/p1"], more].concat());
+    edit(&[
+        "--set",
+        "active=true",
+        "--retract",
+        "active",
+        "--because",
+        "x",
+    ])
+    .fails(2)
+    .warns("twice");
+    edit(&["--set", "gender=\"male\"", "--set", "gender=\"female\""])
+        .fails(2)
+        .warns("twice");
+    world.file(
+        "b.json",
+        r#"[{"record":"Patient/p1","set":{"active":false},"retract":["active"],"because":"x"}]"#,
+    );
+    world
+        .ward(&["edit", "--batch", "b.json"])
+        .fails(1)
+        .warns("twice");
+    let long = format!("{}=1", "x".repeat(2000));
+    edit(&["--set", &long]).fails(1).warns("a field's name is");
+    assert_eq!(world.json(&["get", "Patient/p1"])["record"]["active"], true);
+}
+
+#[test]
+fn a_final_status_is_told_what_may_follow_it() {
+    let world = World::new();
+    world.file(
+        "o.json",
+        r#"{"resourceType":"Observation","id":"o","status":"final","code":{"text":"Hb"}}"#,
+    );
+    world.ward(&["import", "o.json"]).done();
+    let set = |status: &str| {
+        let set = format!("status=\"{status}\"");
+        world.ward(&["edit", "Observation/o", "--set", &set])
+    };
+    let lower = set("preliminary").fails(1);
+    assert!(!lower.err.contains("priorPrescription"), "{lower:?}");
+    lower.warns("amended");
+    set("amended").done();
+    set("final")
+        .fails(1)
+        .warns("enter this one as entered-in-error");
+    set("entered-in-error").done();
+    set("final").fails(1).warns("write a new record instead");
 }

@@ -128,3 +128,52 @@ fn findings_are_listed_apart_from_questions() {
         .says("Patient/p2");
     world.ward(&["review", "list"]).done().says("findings");
 }
+
+#[test]
+fn two_final_values_written_in_sight_are_not_said_to_be_out_of_sight() {
+    let world = World::with_records();
+    for status in ["stopped", "completed"] {
+        let set = format!("status=\"{status}\"");
+        world
+            .ward(&["edit", "MedicationRequest/m1", "--set", &set])
+            .done();
+    }
+    let row = &world.json(&["review", "list"])[0];
+    let why = row["why"].as_str().expect("a reason");
+    assert!(why.contains("two different final values"), "{why}");
+    let world = World::with_records();
+    let id = world.contest();
+    let why = world.json(&["review", "show", &id])["why"].to_string();
+    assert!(why.contains("without sight"), "{why}");
+    let third = ["edit", "Patient/p1", "--set", "birthDate=\"1987-01-01\""];
+    world.ward(&third).done();
+    let why = world.json(&["review", "show", &id])["why"].to_string();
+    assert!(!why.contains("without sight"), "{why}");
+}
+
+#[test]
+fn a_stop_beside_a_new_dose_shows_the_dose_and_whose_it_is() {
+    let world = World::with_records();
+    let at = world.version("MedicationRequest/m1");
+    let edit = ["edit", "MedicationRequest/m1", "--at", &at, "--set"];
+    let dose = "dosageInstruction=[{\"text\":\"two in the morning\"}]";
+    for set in ["status=\"stopped\"", dose] {
+        world.ward(&[&edit[..], &[set]].concat()).done();
+    }
+    let rows = world.json(&["review", "list"]);
+    let id = rows[0]["id"].as_str().expect("a question");
+    let shown = world.json(&["review", "show", id]);
+    assert_eq!(shown["candidates"][0]["value"], "stopped");
+    let beside = shown["beside"].as_array().expect("changes");
+    assert_eq!(beside.len(), 1, "{shown}");
+    assert_eq!(beside[0]["author"], "Dr. Rao");
+    assert!(beside[0]["time"].is_string());
+    assert!(beside[0].to_string().contains("two in the morning"));
+    world
+        .ward(&["review", "show", id])
+        .done()
+        .says("changed beside it")
+        .says("two in the morning");
+    let resolve = ["review", "resolve", id, "--value", "null", "--because", "x"];
+    world.ward(&resolve).fails(1).warns("--remove");
+}

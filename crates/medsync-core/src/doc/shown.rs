@@ -6,7 +6,7 @@ use crate::model::cell::{Atom, Cell};
 use crate::model::kind::{KindRules, field_of_key};
 use crate::model::order::Order;
 use crate::model::pack::PolicyRow;
-use crate::model::policy::{self, Accord, Operation, Outcome};
+use crate::model::policy::{self, Accord, Causality as _, Operation, Outcome};
 use crate::model::shape;
 use crate::time::Timestamp;
 use std::collections::BTreeMap;
@@ -24,6 +24,17 @@ pub enum Why {
     StoppedBesideChange,
     /// A counter fell below its floor.
     BelowFloor,
+}
+
+/// How different values came to stand beside each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Apart {
+    /// No author had seen another's value.
+    Unseen,
+    /// Final statuses: whoever wrote the later one had seen the other, which does not give way.
+    Finals,
+    /// Some author had seen another's value, and what was in question then only a decision settles.
+    InSight,
 }
 
 /// An open question on one key.
@@ -121,6 +132,58 @@ impl RecordState {
                     why: Why::StoppedBesideChange,
                 });
             }
+        }
+    }
+
+    /// The changes that stand beside a field's terminal status, by key.
+    pub(crate) fn changes_beside<'a>(
+        &'a self,
+        rules: &KindRules,
+        field: &str,
+    ) -> Vec<(&'a str, &'a Operation)> {
+        let mut found: Vec<(&'a str, &'a Operation)> = Vec::new();
+        let (Some(status), PolicyRow::Lattice(lattice)) =
+            (self.keys.get(field), rules.policy(field))
+        else {
+            return found;
+        };
+        let causality = self.causality();
+        for (key, state) in &self.keys {
+            if !lattice.beside.iter().any(|f| f == field_of_key(key)) {
+                continue;
+            }
+            let pairs =
+                policy::stops_and_changes(lattice, &status.outcome, &state.outcome, &causality);
+            for (_, change) in pairs {
+                if !found.contains(&(key, change)) {
+                    found.push((key, change));
+                }
+            }
+        }
+        found
+    }
+
+    /// How a key's candidates came to stand beside each other.
+    pub(crate) fn apart(&self, rules: &KindRules, key: &str) -> Apart {
+        let Some(state) = self.keys.get(key) else {
+            return Apart::Unseen;
+        };
+        let (all, causality) = (&state.outcome.candidates, self.causality());
+        let pairs = all.iter().flat_map(|y| all.iter().map(move |x| (y, x)));
+        let mut in_sight = pairs
+            .filter(|(y, x)| y.change != x.change && !y.cell.same_value(&x.cell))
+            .filter(|(y, x)| causality.saw(y.change, x.change))
+            .peekable();
+        if in_sight.peek().is_none() {
+            return Apart::Unseen;
+        }
+        let PolicyRow::Lattice(lattice) = rules.policy(field_of_key(key)) else {
+            return Apart::InSight;
+        };
+        let terminal = |c: &Operation| policy::is_terminal(lattice, c);
+        match in_sight.any(|(y, x)| terminal(y) && terminal(x)) {
+            true => Apart::Finals,
+            false => Apart::InSight,
         }
     }
 

@@ -452,7 +452,18 @@ pub fn stands_beside(
     beside: &Outcome,
     causality: &dyn Causality,
 ) -> Option<Timestamp> {
-    let in_view = |of: &Operation, value: &Operation, all: &[Operation]| {
+    let pairs = stops_and_changes(lattice, status, beside, causality);
+    pairs.map(|(stop, change)| stop.hlc.max(change.hlc)).min()
+}
+
+/// The terminal statuses and the changes that stand beside each other, in pairs.
+pub fn stops_and_changes<'a, 'l>(
+    lattice: &'l Lattice,
+    status: &'a Outcome,
+    beside: &'a Outcome,
+    causality: &'l dyn Causality,
+) -> impl Iterator<Item = (&'a Operation, &'a Operation)> + use<'a, 'l> {
+    let in_view = move |of: &Operation, value: &Operation, all: &[Operation]| {
         all.iter().any(|other| {
             (other.change == of.change || causality.saw(of.change, other.change))
                 && other.cell.standing().same_value(value.cell.standing())
@@ -461,12 +472,17 @@ pub fn stands_beside(
     let terminals = status
         .candidates
         .iter()
-        .filter(|c| c.confirmed() && code(&c.cell).is_some_and(|code| lattice.is_terminal(&code)));
+        .filter(|c| c.confirmed() && is_terminal(lattice, c));
     terminals
         .flat_map(|t| beside.candidates.iter().map(move |d| (t, d)))
-        .filter(|(t, d)| !in_view(t, d, &beside.candidates) && !in_view(d, t, &status.candidates))
-        .map(|(t, d)| t.hlc.max(d.hlc))
-        .min()
+        .filter(move |(t, d)| {
+            !in_view(t, d, &beside.candidates) && !in_view(d, t, &status.candidates)
+        })
+}
+
+/// Whether an operation writes a terminal status.
+pub fn is_terminal(lattice: &Lattice, operation: &Operation) -> bool {
+    code(&operation.cell).is_some_and(|code| lattice.is_terminal(&code))
 }
 
 /// Whether an operation could never take effect on what is there: the reason to refuse a local

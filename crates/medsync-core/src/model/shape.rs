@@ -110,6 +110,15 @@ pub fn flatten(resource: &Json, rules: &KindRules, namer: &ElementNamer) -> Resu
     Ok(atoms)
 }
 
+/// What a record holds that says nothing but its name: its kind, so that somebody wrote it and it is
+/// there. No view shows it as anything else than the name does.
+pub(crate) fn name_only(record: &RecordId) -> (Box<str>, Cell) {
+    let mut kind = String::new();
+    write_string(record.kind(), &mut kind);
+    let atom = Atom::Value(kind.into());
+    ("resourceType".into(), Cell::Put { atom, order: None })
+}
+
 /// Members that the record's name holds: no cell may say otherwise.
 pub(crate) fn is_reserved(member: &str) -> bool {
     member == "id" || member == "resourceType"

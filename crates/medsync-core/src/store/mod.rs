@@ -16,6 +16,8 @@ mod packing;
 mod page_cipher;
 mod pages;
 mod place;
+#[cfg(all(test, unix))]
+mod read_only_tests;
 mod rekey;
 mod repack;
 #[cfg(test)]

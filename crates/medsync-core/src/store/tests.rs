@@ -236,32 +236,6 @@ fn no_vault_and_no_second_vault() {
 }
 
 #[test]
-#[cfg(unix)]
-fn a_folder_that_is_read_only_is_said_to_be() {
-    use std::os::unix::fs::PermissionsExt as _;
-    let vault = Vault::new(Suite::default());
-    let mode = |mode| {
-        for path in [
-            vault.data(),
-            vault.dir.path().join(LOCK_FILE),
-            vault.dir.path().to_owned(),
-        ] {
-            fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("changes");
-        }
-    };
-    mode(0o500);
-    let root_writes_anyway = fs::write(vault.dir.path().join("probe"), b"").is_ok();
-    let opened = no_more(vault.open());
-    mode(0o700);
-    if !root_writes_anyway {
-        assert!(
-            matches!(opened, Err(Error::Storage { what, kind: ErrorKind::PermissionDenied })
-            if what.contains("writable"))
-        );
-    }
-}
-
-#[test]
 fn a_truncated_data_file_is_an_error_at_every_length() {
     let vault = Vault::new(Suite::default());
     let good = fs::read(vault.data()).expect("reads");

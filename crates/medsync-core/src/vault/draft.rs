@@ -8,8 +8,9 @@ use crate::model::cell::Cell;
 use crate::model::field::{Addable, Countable, Settable};
 use crate::model::json::Json;
 use crate::model::kind::{KindRules, field_of_key};
+use crate::model::pack::PolicyRow;
 use crate::model::policy;
-use crate::model::shape::RESOURCE_MAX;
+use crate::model::shape::{RESOURCE_MAX, name_only};
 use crate::planted::{Bug, planted};
 use crate::store::Staged;
 use crate::vault::Vault;
@@ -148,7 +149,7 @@ impl Draft {
         self.step(Step::Whole(resource))
     }
 
-    /// Why, in the author's words. Removals and retractions need it.
+    /// Why, in the author's words. Removals and retractions need it; blanks are no reason.
     pub fn because(&mut self, reason: &str) -> &mut Self {
         self.because = Some(reason.to_owned());
         self
@@ -261,18 +262,22 @@ pub(crate) fn resolve_all(
     Ok(edits)
 }
 
+fn load(rows: &dyn Rows, record: &RecordId) -> Result<Option<Loaded>> {
+    let Some((state, view)) = load_record(rows, record)? else {
+        return Ok(None);
+    };
+    Ok(Some(Loaded {
+        json: Json::parse(view.as_bytes())?,
+        state,
+        view,
+        edited: None,
+    }))
+}
+
 /// What a draft writes, judged against what its author saw and what is there now.
 fn resolve(rows: &dyn Rows, core: &Core, draft: Draft) -> Result<Option<Resolved>> {
     let rules = core.rules(&draft.record);
-    let mut loaded = match load_record(rows, &draft.record)? {
-        Some((state, view)) => Some(Loaded {
-            json: Json::parse(view.as_bytes())?,
-            state,
-            view,
-            edited: None,
-        }),
-        None => None,
-    };
+    let mut loaded = load(rows, &draft.record)?;
     let nothing = RecordState::default();
     let now = loaded.as_ref().map_or(&nothing, |l| &l.state);
     let older;
@@ -286,17 +291,22 @@ fn resolve(rows: &dyn Rows, core: &Core, draft: Draft) -> Result<Option<Resolved
             (&older, Json::parse(text.as_bytes())?, text.len())
         }
     };
+    let because = draft.because.filter(|reason| !reason.trim().is_empty());
     let mut page = Page {
         rules,
         namer: core.namer()?,
         seen,
         json,
         cells: BTreeMap::new(),
-        reason: draft.because.as_deref(),
+        reason: because.as_deref(),
         replica: core.meta.replica.to_string(),
     };
+    let writes = !draft.steps.is_empty();
     for step in draft.steps {
         page.take(step)?;
+    }
+    if writes && loaded.is_none() && page.cells.is_empty() {
+        page.cells.extend([name_only(&draft.record)]);
     }
     let json = page.json;
     let cells: Vec<(Box<str>, Cell)> = page
@@ -325,7 +335,7 @@ fn resolve(rows: &dyn Rows, core: &Core, draft: Draft) -> Result<Option<Resolved
             cells,
             seen: Some(seen),
             patient,
-            because: draft.because,
+            because,
             import: None,
         },
         loaded,
@@ -351,12 +361,43 @@ fn refuse_idle(now: &RecordState, cells: &[(Box<str>, Cell)], rules: &KindRules)
         if policy::without_effect(rules.policy(field_of_key(key)), outcome, cell) {
             return Err(Error::Refused {
                 what: "this status is final; nothing later can lower it",
-                hint: "write a new record instead (a new request with priorPrescription), or \
-                       enter it as entered-in-error",
+                hint: instead_of_lowering(rules, field_of_key(key), outcome),
             });
         }
     }
     Ok(())
+}
+
+/// What somebody does who wants a final status lower, by what the kind's statuses allow.
+pub(crate) fn instead_of_lowering(
+    rules: &KindRules,
+    field: &str,
+    outcome: &policy::Outcome,
+) -> &'static str {
+    let PolicyRow::Lattice(lattice) = rules.policy(field) else {
+        return "write a new record instead";
+    };
+    let codes = outcome
+        .candidates
+        .iter()
+        .filter_map(|c| policy::code(&c.cell));
+    let held = codes.filter_map(|code| lattice.rank(&code)).max();
+    let above = lattice
+        .ranks
+        .len()
+        .saturating_sub(held.map_or(0, |rank| rank + 1));
+    match above {
+        0 => "write a new record instead",
+        1 if rules.row("priorPrescription").is_some() => {
+            "write a new record instead (a new request with priorPrescription), or enter it as \
+             entered-in-error"
+        }
+        1 => "write a new record instead, or enter this one as entered-in-error",
+        _ => {
+            "correct it with its new value and a status above the final one (amended, corrected), \
+             or enter it as entered-in-error"
+        }
+    }
 }
 
 /// Whether the author saw this value settled already.

@@ -120,7 +120,10 @@ pub(crate) fn work_out(
     }
     let (bytes, id) = doc::encode(&change);
     // Our own edits pass the gate that a peer's replica will hold them to.
-    doc::decode(&bytes).map_err(|fault| Error::invalid_at("the edit is too large", fault))?;
+    doc::decode(&bytes).map_err(|fault| match fault {
+        doc::Fault::Limit(_) => Error::invalid_at("the edit is too large", fault),
+        _ => Error::invalid_at("the edit cannot be kept", fault),
+    })?;
     let incoming = at.incoming(change, id, &edit);
     let state = applied(rows, core, was, incoming, &edit.record)?;
     let (gone, new) = changed_rows(rows, core, &edit.record, loaded.as_ref(), &state)?;

@@ -214,6 +214,12 @@ impl Vault {
         because: &str,
     ) -> Result<()> {
         self.require_current_admin()?;
+        if because.trim().is_empty() {
+            return Err(Error::Refused {
+                what: "revoking needs a reason",
+                hint: "say why (--because)",
+            });
+        }
         if self.author().is_some_and(|author| author.0 == *key) {
             return Err(Error::Refused {
                 what: "nobody revokes their own key",

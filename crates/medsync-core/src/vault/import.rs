@@ -13,7 +13,7 @@ use crate::ledger::entry::{ImportMark, SOURCE_BYTES_MAX};
 use crate::model::cell::Cell;
 use crate::model::json::Json;
 use crate::model::pack::Lane;
-use crate::model::shape::{Atoms, ElementNamer, flatten};
+use crate::model::shape::{Atoms, ElementNamer, flatten, is_reserved, name_only};
 use crate::time::{Clock, Timestamp};
 use crate::vault::Vault;
 use crate::vault::core::{Core, NOT_MADE, Work, load_record};
@@ -60,6 +60,11 @@ pub struct ImportReport {
     pub unchanged: u64,
     /// What could not be kept, by the caller's number, and why.
     pub rejected: Vec<(u64, Error)>,
+    /// Atomic units that were left as a whole, by the number of their first resource, and why.
+    pub refused: Vec<(u64, Error)>,
+    /// Resources that were judged, in the order in which they came: all that is said of them is in
+    /// this report, and what was kept is durable.
+    pub judged: u64,
 }
 
 /// Resources of one commit, with the time it will have.
@@ -260,6 +265,8 @@ impl<'a> Writer<'a> {
             self.durable.updated += report.updated;
             self.durable.unchanged += report.unchanged;
             self.durable.rejected.extend(report.rejected);
+            self.durable.refused.extend(report.refused);
+            self.durable.judged += report.judged;
         }
         Ok(())
     }
@@ -279,8 +286,10 @@ struct Grouper<I> {
 impl<I: Iterator<Item = Unit>> Grouper<I> {
     fn next_batch(&mut self) -> Vec<Waiting> {
         let mut batch = Vec::new();
-        while batch.len() < BATCH_COMMITS {
+        let mut held = 0;
+        while batch.len() < BATCH_COMMITS && held < BATCH_COMMITS * COMMIT_RESOURCES {
             let Some(unit) = self.units.next() else { break };
+            held += unit.resources.len();
             if unit.atomic {
                 self.flush(&mut batch);
                 batch.push((true, unit.resources));
@@ -343,14 +352,16 @@ impl Preparer {
         let hash = blake3::hash(text.as_bytes());
         let digest = hash.as_bytes().first_chunk().copied().unwrap_or_default();
         let patient = index::patient_of(&self.core.pack, &record, json);
-        let atoms = flatten(json, rules, &self.namer);
+        let atoms = flatten(json, rules, &self.namer).map(|mut atoms| {
+            if atoms.is_empty() {
+                atoms.extend([name_only(&record)]);
+            }
+            atoms
+        });
         let fresh = atoms.and_then(|atoms| {
             let cells = atoms.clone().into_iter().collect();
             let mut state = RecordState::default();
             let change = state.make(self.actor, at.0, cells);
-            if change.ops.is_empty() {
-                return Err(Error::invalid("the resource says nothing but its name"));
-            }
             let (bytes, id) = doc::encode(&change);
             if bytes.len() > doc::MAX_CHANGE {
                 return Err(Error::invalid("the resource is too large"));
@@ -404,16 +415,15 @@ fn write_group(
     group: PreparedGroup,
     report: &mut ImportReport,
 ) -> Result<usize> {
+    report.judged += group.resources.len() as u64;
     let bad = |r: &Prepared| Some((r.tag, r.atoms.as_ref().err()?.clone()));
     let bad: Vec<(u64, Error)> = group.resources.iter().filter_map(bad).collect();
     if group.atomic {
-        let fault = one_commit(&group.resources);
-        if !bad.is_empty() || fault.is_some() {
-            let all = group.resources.iter().map(|r| r.tag);
-            match fault {
-                Some(fault) => report.rejected.extend(all.map(|tag| (tag, fault.clone()))),
-                None => report.rejected.extend(bad),
-            }
+        let spoilt = (!bad.is_empty()).then_some(SPOILT);
+        if let Some(fault) = one_commit(&group.resources).or(spoilt) {
+            report.rejected.extend(bad);
+            let first = group.resources.first().map(|r| r.tag);
+            report.refused.extend(first.map(|tag| (tag, fault)));
             return Ok(0);
         }
     }
@@ -452,6 +462,9 @@ fn write_group(
     }
     Ok(bytes)
 }
+
+const SPOILT: Error =
+    Error::invalid("the transaction is refused as a whole: a resource of it cannot be kept");
 
 /// Why resources cannot be one commit, if they cannot.
 fn one_commit(resources: &[Prepared]) -> Option<Error> {
@@ -560,7 +573,9 @@ fn differences(image: &Atoms, now: &Atoms) -> Vec<(Box<str>, Cell)> {
         .map(|(key, cell)| (key.clone(), cell.clone()));
     let gone = image
         .iter()
-        .filter(|(key, cell)| matches!(cell, Cell::Put { .. }) && !now.contains_key(*key))
+        .filter(|(key, cell)| {
+            matches!(cell, Cell::Put { .. }) && !now.contains_key(*key) && !is_reserved(key)
+        })
         .map(|(key, _)| {
             let reason = "no longer in the import's source".into();
             (key.clone(), Cell::Removed { reason })

@@ -2,7 +2,7 @@
 
 use crate::doc::state::RecordState;
 use crate::error::{Error, Result};
-use crate::model::cell::{Atom, Cell};
+use crate::model::cell::{Atom, Cell, is_key};
 use crate::model::json::Json;
 use crate::model::kind::{KindRules, field_of_key, key_in_logs};
 use crate::model::order::Order;
@@ -48,9 +48,11 @@ impl Page<'_> {
                 member,
             ));
         }
+        is_a_value(&value)?;
         if member.contains('/') {
             return self.set_element(member, &value);
         }
+        is_a_field(member)?;
         let field = self.rules.field_of(member).to_owned();
         if matches!(self.rules.policy(&field), PolicyRow::Counter { .. }) {
             return Err(Error::invalid_at("a counter is added to, not set", field));
@@ -187,6 +189,7 @@ impl Page<'_> {
     }
 
     fn add(&mut self, field: &str, item: &Json) -> Result<()> {
+        is_a_value(item)?;
         let Some(list) = self.rules.row(field).and_then(|row| row.list.as_ref()) else {
             return Err(Error::invalid_at(
                 "this field is no list of items; set it",
@@ -232,6 +235,7 @@ impl Page<'_> {
     }
 
     fn set_element(&mut self, key: &str, item: &Json) -> Result<()> {
+        is_a_value(item)?;
         let shown = self
             .seen
             .keys
@@ -296,6 +300,10 @@ impl Page<'_> {
             .union(&fields(resource))
             .cloned()
             .collect();
+        for (name, value) in resource.members() {
+            is_a_field(name)?;
+            is_a_value(value)?;
+        }
         let before = std::mem::replace(&mut self.json, resource.clone());
         for field in all {
             let part = |json: &Json| {
@@ -316,4 +324,24 @@ impl Page<'_> {
             hint: "say why (--because)",
         })
     }
+}
+
+/// Setting nothing would remove a value without a reason, and leave what FHIR does not know.
+fn is_a_value(value: &Json) -> Result<()> {
+    if matches!(value, Json::Null) {
+        return Err(Error::Refused {
+            what: "null is no value",
+            hint: "remove what no longer holds, with a reason (--retract FIELD --because ..)",
+        });
+    }
+    Ok(())
+}
+
+fn is_a_field(name: &str) -> Result<()> {
+    if is_key(name) && !name.contains('/') {
+        return Ok(());
+    }
+    Err(Error::invalid(
+        "a field's name is empty, too long or has a slash or a control character",
+    ))
 }

@@ -1,6 +1,6 @@
 //! Reading: merged records, their open questions, their history.
 
-use crate::doc::shown::{Contest, Why};
+use crate::doc::shown::{Apart, Contest, Why};
 use crate::doc::state::RecordState;
 use crate::error::{Error, Result};
 use crate::ids::{AuthorKey, RecordId, ReplicaId};
@@ -101,6 +101,11 @@ pub struct Question {
     pub interim: Option<Phi<Json>>,
     /// The candidates, oldest first.
     pub candidates: Vec<Candidate>,
+    /// How they came to stand beside each other.
+    pub apart: Apart,
+    /// Where a final status stands beside changes: those changes, with the field or `field/element`
+    /// that each is of.
+    pub beside: Vec<(String, Candidate)>,
     /// The version it was read at.
     pub version: Version,
 }
@@ -115,6 +120,8 @@ impl fmt::Debug for Question {
             .field("risk", &self.risk)
             .field("since", &self.since)
             .field("candidates", &self.candidates)
+            .field("apart", &self.apart)
+            .field("beside", &self.beside.len())
             .field("version", &self.version)
             .finish_non_exhaustive()
     }
@@ -253,6 +260,14 @@ fn question(
         .iter()
         .map(|op| candidate(core, state, op))
         .collect::<Result<Vec<_>>>()?;
+    let changes = match contest.why {
+        Why::StoppedBesideChange => state.changes_beside(rules, &contest.key),
+        _ => Vec::new(),
+    };
+    let beside = changes
+        .into_iter()
+        .map(|(key, op)| Ok((key.to_owned(), candidate(core, state, op)?)))
+        .collect::<Result<Vec<_>>>()?;
     Ok(Question {
         id: question_id(record, &contest.key),
         record: record.clone(),
@@ -262,6 +277,8 @@ fn question(
         since: contest.since,
         interim: outcome.and_then(|o| o.shown.as_ref()).and_then(value_of),
         candidates,
+        apart: state.apart(rules, &contest.key),
+        beside,
         version: Version(state.heads()),
     })
 }

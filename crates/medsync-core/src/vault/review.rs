@@ -11,6 +11,7 @@ use crate::model::kind::field_of_key;
 use crate::model::policy;
 use crate::vault::Vault;
 use crate::vault::core::load_record;
+use crate::vault::draft::instead_of_lowering;
 use crate::vault::read::Question;
 use crate::vault::write::{RecordEdit, commit_edits};
 
@@ -74,7 +75,7 @@ impl Vault {
             if policy::without_effect(rules.policy(field_of_key(&key)), outcome, &stands) {
                 return Err(Error::Refused {
                     what: "a final status cannot be revived by a decision",
-                    hint: "keep the final status and write a new request with priorPrescription",
+                    hint: instead_of_lowering(&rules, field_of_key(&key), outcome),
                 });
             }
             if open.is_some_and(|c| c.why == Why::StoppedBesideChange) && !clinical {
@@ -104,6 +105,12 @@ fn stands_after(decision: Decision, outcome: &policy::Outcome, because: &str) ->
             let kept = outcome.candidates.get(n);
             let kept = kept.ok_or(Error::invalid_at("there is no such candidate", n))?;
             kept.cell.standing().clone()
+        }
+        Decision::Replace(Json::Null) => {
+            return Err(Error::Refused {
+                what: "null is no value",
+                hint: "decide that nothing stands (--remove)",
+            });
         }
         Decision::Replace(value) => replacement(outcome, &value)?,
         Decision::Remove => Cell::Removed {

@@ -1,6 +1,10 @@
 //! Bundles, entry by entry: the text is kept, entries are parsed one at a time.
 
-use super::{RESOURCE_MAX_BYTES, Reject, Resource, Unit, is_kind, resource};
+use super::{
+    RESOURCE_MAX_BYTES, Reject, Resource, TRANSACTION_MAX_BYTES, TRANSACTION_MAX_ENTRIES, Unit,
+    is_kind, resource,
+};
+use medsync_core::ids::RecordId;
 use medsync_core::model::json::Json;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -11,20 +15,42 @@ use std::ops::Range;
 /// A refusal: line, entry (none: the Bundle as a whole), reason.
 pub(super) type Refused = (u64, Option<u32>, Reject);
 
+/// Whether a Bundle is a transaction, and where its entries stand.
+type Frame = (bool, Vec<Range<usize>>);
+
 /// A Bundle and how far it was read.
 pub(super) struct Bundle {
     text: Vec<u8>,
     transaction: bool,
     entries: std::vec::IntoIter<Range<usize>>,
     first_line: u64,
+    /// The names that a transaction had so far.
+    names: BTreeSet<RecordId>,
     /// Where the last entry began: its place in the text, its line and its number.
     at: (usize, u64, u32),
 }
 
 impl Bundle {
     /// Reads the frame of a Bundle; none when the text is another resource.
-    pub(super) fn read(text: Vec<u8>, line: u64) -> Result<Option<Self>, Reject> {
-        let utf8 = std::str::from_utf8(&text).map_err(|_| Reject::NotUtf8)?;
+    pub(super) fn read(text: Vec<u8>, line: u64) -> Result<Option<Self>, (u64, Reject)> {
+        match Self::frame(&text) {
+            Ok(Some((transaction, entries))) => Ok(Some(Self {
+                transaction,
+                entries: entries.into_iter(),
+                first_line: line,
+                names: BTreeSet::new(),
+                at: (0, line, 0),
+                text,
+            })),
+            Ok(None) => Ok(None),
+            Err(Reject::NotJson) => Err((line + broken_at(&text), Reject::NotJson)),
+            Err(reject) => Err((line, reject)),
+        }
+    }
+
+    /// Whether it is a transaction, and where its entries stand.
+    fn frame(text: &[u8]) -> Result<Option<Frame>, Reject> {
+        let utf8 = std::str::from_utf8(text).map_err(|_| Reject::NotUtf8)?;
         let members = members(utf8)?;
         if string(&members, "resourceType")?.as_deref() != Some("Bundle") {
             return Ok(None);
@@ -55,13 +81,7 @@ impl Bundle {
                 from..from + entry.get().len()
             })
             .collect();
-        Ok(Some(Self {
-            transaction,
-            entries: entries.into_iter(),
-            first_line: line,
-            at: (0, line, 0),
-            text,
-        }))
+        Ok(Some((transaction, entries)))
     }
 
     pub(super) fn is_transaction(&self) -> bool {
@@ -85,34 +105,61 @@ impl Bundle {
                 number.saturating_add(1),
             );
             // What the server said about the search is no record.
-            if let Some(outcome) = entry(&self.text[range]).transpose() {
+            if let Some(outcome) = entry(&self.text[range], (self.at.1, self.at.2)).transpose() {
+                let outcome = outcome.and_then(|resource| {
+                    let again = self.transaction && !self.names.insert(resource.id.clone());
+                    if again {
+                        Err(Reject::Twice)
+                    } else {
+                        Ok(resource)
+                    }
+                });
                 return Some((self.at.1, self.at.2, outcome));
             }
         }
     }
 
-    /// All of a transaction: what is taken, and what was refused.
-    pub(super) fn transaction(&mut self, lenient: bool) -> (Option<Unit>, Vec<Refused>) {
-        let (mut good, mut refused) = (Vec::new(), Vec::new());
-        let mut seen = BTreeSet::new();
+    /// All of a transaction that is taken or left as a whole, or why it is left. What is too much
+    /// for one commit is not held: nothing else is said of its entries.
+    pub(super) fn transaction(&mut self) -> Result<Option<Unit>, Vec<Refused>> {
+        let too_large = |line| Err(vec![(line, None, Reject::TransactionTooLarge)]);
+        if self.entries.len() > TRANSACTION_MAX_ENTRIES {
+            return too_large(self.first_line);
+        }
+        let (mut good, mut refused, mut bytes) = (Vec::new(), Vec::new(), 0);
         while let Some((line, number, outcome)) = self.next_entry() {
             match outcome {
-                Ok(resource) if seen.insert(resource.id.clone()) => good.push(resource),
-                Ok(_) => refused.push((line, Some(number), Reject::Twice)),
-                Err(reject) => refused.push((line, Some(number), reject)),
+                // What is left anyway is not kept.
+                Ok(_) if !refused.is_empty() => {}
+                Ok(resource) => {
+                    bytes += resource.json.text().len();
+                    if bytes > TRANSACTION_MAX_BYTES {
+                        return too_large(self.first_line);
+                    }
+                    good.push(resource);
+                }
+                Err(reject) => {
+                    good = Vec::new();
+                    refused.push((line, Some(number), reject));
+                }
             }
         }
-        if !refused.is_empty() && !lenient {
+        if !refused.is_empty() {
             refused.push((self.first_line, None, Reject::Transaction));
-            good.clear();
+            return Err(refused);
         }
-        let unit = (!good.is_empty()).then_some(Unit::Transaction(good));
-        (unit, refused)
+        Ok((!good.is_empty()).then_some(Unit::Transaction(good)))
     }
 }
 
+/// How many lines below its first a text ceases to be JSON.
+pub(super) fn broken_at(text: &[u8]) -> u64 {
+    let fault = serde_json::from_slice::<IgnoredAny>(text).err();
+    fault.map_or(0, |fault| (fault.line() as u64).saturating_sub(1))
+}
+
 /// The resource of one entry; none for the outcome of a search.
-fn entry(text: &[u8]) -> Result<Option<Resource>, Reject> {
+fn entry(text: &[u8], at: (u64, u32)) -> Result<Option<Resource>, Reject> {
     let text = std::str::from_utf8(text).map_err(|_| Reject::NotUtf8)?;
     let members = members(text).map_err(|reject| match reject {
         Reject::NotAnObject => Reject::BadBundle,
@@ -142,7 +189,7 @@ fn entry(text: &[u8]) -> Result<Option<Resource>, Reject> {
         return Err(Reject::NestedBundle);
     }
     let full_url = string(&members, "fullUrl")?;
-    let resource = resource(json, full_url.as_deref())?;
+    let resource = resource(json, full_url.as_deref(), (at.0, Some(at.1)))?;
     if method == Some("PUT") {
         let url = asked("url").ok_or(Reject::UrlMismatch)?;
         let (kind, id) = url.split_once('/').ok_or(Reject::Method)?;
@@ -160,7 +207,7 @@ type Members<'a> = Vec<(Box<str>, &'a RawValue)>;
 
 /// The members of one object, unread: names unique, values as they stand.
 fn members(text: &str) -> Result<Members<'_>, Reject> {
-    let found: Frame<'_> = serde_json::from_str(text).map_err(|_| {
+    let found: Object<'_> = serde_json::from_str(text).map_err(|_| {
         let is_json = serde_json::from_str::<IgnoredAny>(text).is_ok();
         if is_json {
             Reject::NotAnObject
@@ -187,9 +234,9 @@ fn string(members: &Members<'_>, name: &str) -> Result<Option<String>, Reject> {
         .transpose()
 }
 
-struct Frame<'a>(Members<'a>);
+struct Object<'a>(Members<'a>);
 
-impl<'de: 'a, 'a> serde::Deserialize<'de> for Frame<'a> {
+impl<'de: 'a, 'a> serde::Deserialize<'de> for Object<'a> {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         struct All;
         impl<'de> Visitor<'de> for All {
@@ -205,6 +252,6 @@ impl<'de: 'a, 'a> serde::Deserialize<'de> for Frame<'a> {
                 Ok(members)
             }
         }
-        d.deserialize_map(All).map(Frame)
+        d.deserialize_map(All).map(Object)
     }
 }

@@ -24,13 +24,23 @@ pub const RESOURCE_MAX_BYTES: usize = 256 * 1024;
 /// Largest Bundle, in bytes as written.
 pub const BUNDLE_MAX_BYTES: usize = 64 * 1024 * 1024;
 
-/// One resource: its name and its content.
+/// Most entries of a transaction Bundle that is taken as a whole: it becomes one commit.
+pub const TRANSACTION_MAX_ENTRIES: usize = medsync_core::ledger::commit::ENTRIES_MAX;
+
+/// Most that the resources of such a transaction may take, in bytes of canonical JSON.
+pub const TRANSACTION_MAX_BYTES: usize = 32 * 1024 * 1024;
+
+/// One resource: its name, its content and where it stood.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resource {
     /// `Kind/id`.
     pub id: RecordId,
     /// The whole resource, `resourceType` and `id` included.
     pub json: Json,
+    /// The line it starts on, from 1.
+    pub line: u64,
+    /// The entry of a Bundle, from 1.
+    pub entry: Option<u32>,
 }
 
 /// What is taken or left as a whole.
@@ -47,6 +57,14 @@ impl Unit {
     pub fn resources(&self) -> &[Resource] {
         match self {
             Self::Resource(one) => std::slice::from_ref(one),
+            Self::Transaction(all) => all,
+        }
+    }
+
+    /// Its resources, in their order, and nothing else.
+    pub fn into_resources(self) -> Vec<Resource> {
+        match self {
+            Self::Resource(one) => vec![one],
             Self::Transaction(all) => all,
         }
     }
@@ -129,6 +147,12 @@ pub enum Reject {
     /// Some entry of the transaction was refused, so all of it is.
     #[error("the transaction is refused as a whole: an entry of it was")]
     Transaction,
+    /// Above [`TRANSACTION_MAX_ENTRIES`] or [`TRANSACTION_MAX_BYTES`].
+    #[error(
+        "a transaction of more than 4,096 entries or 32 MiB is too much for one commit; split it, \
+         or take its entries one by one (lenient)"
+    )]
+    TransactionTooLarge,
 }
 
 impl From<Error> for Reject {
@@ -149,7 +173,8 @@ impl From<Error> for Reject {
 /// How to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Options {
-    /// Take the good entries of a transaction that has bad ones, too.
+    /// Take the good entries of a transaction that has bad ones, too: its entries come one by one,
+    /// however many there are.
     pub lenient: bool,
 }
 
@@ -248,7 +273,7 @@ impl Reader {
                     self.bundle = Some(bundle);
                     return true;
                 }
-                Err(reject) => (line, Err(reject)),
+                Err((line, reject)) => (line, Err(reject)),
             },
         };
         let source_name = name.clone();
@@ -276,13 +301,18 @@ impl Reader {
             entry,
             outcome,
         };
-        if bundle.is_transaction() {
-            let (unit, refused) = bundle.transaction(self.options.lenient);
-            for (line, entry, reject) in refused {
-                self.ready.push_back(item(line, entry, Err(reject)));
+        if bundle.is_transaction() && !self.options.lenient {
+            let line = bundle.line();
+            match bundle.transaction() {
+                Ok(unit) => self
+                    .ready
+                    .extend(unit.map(|unit| item(line, None, Ok(unit)))),
+                Err(refused) => {
+                    for (line, entry, reject) in refused {
+                        self.ready.push_back(item(line, entry, Err(reject)));
+                    }
+                }
             }
-            let unit = unit.map(|unit| item(bundle.line(), None, Ok(unit)));
-            self.ready.extend(unit);
             self.bundle = None;
         } else if let Some((line, entry, outcome)) = bundle.next_entry() {
             let outcome = outcome.map(Unit::Resource);
@@ -316,7 +346,7 @@ enum Text {
 }
 
 /// A Bundle is told apart before its entries are parsed: one bad entry must not spoil the others.
-fn read_text(text: Vec<u8>, line: u64) -> Result<Text, Reject> {
+fn read_text(text: Vec<u8>, line: u64) -> Result<Text, (u64, Reject)> {
     let small = text.len() <= RESOURCE_MAX_BYTES;
     let parsed = if small {
         Json::parse(&text)
@@ -325,19 +355,26 @@ fn read_text(text: Vec<u8>, line: u64) -> Result<Text, Reject> {
     };
     let is_bundle = |json: &Json| json.get("resourceType").and_then(Json::as_str) == Some("Bundle");
     match parsed {
-        Ok(json) if small && !is_bundle(&json) => resource(json, None).map(Text::Resource),
+        Ok(json) if small && !is_bundle(&json) => resource(json, None, (line, None))
+            .map(Text::Resource)
+            .map_err(|reject| (line, reject)),
         Ok(_) => Bundle::read(text, line)?
             .map(Text::Bundle)
-            .ok_or(Reject::TooLarge),
+            .ok_or((line, Reject::TooLarge)),
         Err(error) => match Bundle::read(text, line) {
             Ok(Some(bundle)) => Ok(Text::Bundle(bundle)),
-            Ok(None) | Err(_) => Err(error.into()),
+            Ok(None) => Err((line, error.into())),
+            Err((line, _)) => Err((line, error.into())),
         },
     }
 }
 
 /// Names a resource; an id that it lacks is taken from its `fullUrl`.
-fn resource(mut json: Json, full_url: Option<&str>) -> Result<Resource, Reject> {
+fn resource(
+    mut json: Json,
+    full_url: Option<&str>,
+    (line, entry): (u64, Option<u32>),
+) -> Result<Resource, Reject> {
     if !matches!(json, Json::Object(_)) {
         return Err(Reject::NotAnObject);
     }
@@ -360,7 +397,12 @@ fn resource(mut json: Json, full_url: Option<&str>) -> Result<Resource, Reject> 
     if json.get("id").is_none() {
         json.set("id", Json::String(id));
     }
-    Ok(Resource { id: name, json })
+    Ok(Resource {
+        id: name,
+        json,
+        line,
+        entry,
+    })
 }
 
 fn is_kind(kind: &str) -> bool {

@@ -170,9 +170,15 @@ impl Chunks {
             };
             let part = &buffer[..end.unwrap_or(buffer.len())];
             if refused.is_none() && text.len() + part.len() > limit {
-                if limit == LINE_MAX && may_be_bundle(text) {
+                // A buffer in memory can bring all of it at once.
+                let beginning = match text.is_empty() {
+                    true => &part[..part.len().min(LINE_MAX)],
+                    false => &text[..],
+                };
+                if limit == LINE_MAX && may_be_bundle(beginning) {
                     limit = BUNDLE_MAX_BYTES;
-                } else {
+                }
+                if text.len() + part.len() > limit {
                     refused = Some(if limit == BUNDLE_MAX_BYTES {
                         Reject::BundleTooLarge
                     } else {

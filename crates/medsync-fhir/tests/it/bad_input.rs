@@ -181,13 +181,66 @@ fn a_lenient_reader_takes_the_good_entries_of_a_transaction() {
     let text = BATCH.replace("TYPE", "transaction");
     let items = read_bytes(text.as_bytes(), Options { lenient: true });
     assert_eq!(rejects(&items), expected());
-    let last = items
-        .last()
-        .expect("an item")
-        .outcome
-        .as_ref()
-        .expect("good");
-    assert!(matches!(last, Unit::Transaction(all) if all.len() == 3));
+    assert_eq!(taken(&items), ["Patient/2f5b", "Group/p10", "Person/p10"]);
+    let single = |unit: &Unit| matches!(unit, Unit::Resource(_));
+    let units = items.iter().filter_map(|item| item.outcome.as_ref().ok());
+    assert!(units.into_iter().all(single));
+    let places: Vec<(u64, Option<u32>)> = items
+        .iter()
+        .filter(|item| item.outcome.is_ok())
+        .map(|item| (item.line, item.entry))
+        .collect();
+    assert_eq!(places, [(5, Some(1)), (16, Some(12)), (17, Some(13))]);
+}
+
+/// A transaction of so many patients, one a line.
+fn transaction(entries: usize, more: &str) -> String {
+    let entries: Vec<String> = (0..entries)
+        .map(|n| format!("{{\"resource\":{{\"resourceType\":\"Patient\",\"id\":\"p{n}\"{more}}}}}"))
+        .collect();
+    let head = "{\"resourceType\":\"Bundle\",\"type\":\"transaction\",\"entry\":[\n";
+    format!("{head}{}\n]}}\n", entries.join(",\n"))
+}
+
+#[test]
+fn the_resources_of_a_transaction_know_where_they_stood() {
+    let items = read(&transaction(3, ""));
+    let [item] = &items[..] else {
+        panic!("{items:?}");
+    };
+    assert_eq!((item.line, item.entry), (1, None));
+    let unit = item.outcome.as_ref().expect("good");
+    let places: Vec<_> = unit.resources().iter().map(|r| (r.line, r.entry)).collect();
+    assert_eq!(places, [(2, Some(1)), (3, Some(2)), (4, Some(3))]);
+    let resources = item.outcome.clone().expect("good").into_resources();
+    assert_eq!(resources, unit.resources());
+}
+
+#[test]
+fn a_transaction_that_is_too_much_for_one_commit_is_refused_for_one_reason() {
+    let too_large = [(1, None, Reject::TransactionTooLarge)];
+    assert_eq!(taken(&read(&transaction(4096, ""))).len(), 4096);
+    let many = transaction(4097, "");
+    assert_eq!(rejects(&read(&many)), too_large);
+    let lenient = read_bytes(many.as_bytes(), Options { lenient: true });
+    assert_eq!((taken(&lenient).len(), rejects(&lenient).len()), (4097, 0));
+    // 180 of 200 kB are more than 32 MiB; what comes after is read.
+    let large = transaction(180, &format!(",\"x\":\"{}\"", "y".repeat(200_000)));
+    let items = read(&format!("{}\n{GOOD}\n", large.replace('\n', "")));
+    assert_eq!(rejects(&items), too_large);
+    assert_eq!(taken(&items), ["Patient/p1"]);
+}
+
+#[test]
+fn a_document_that_is_not_json_is_named_by_the_line_where_it_breaks() {
+    let broken = "{\n \"resourceType\": \"Patient\",\n \"id\": \"a\",\n \"x\": nil\n}\n";
+    assert_eq!(rejects(&read(broken)), [(4, None, Reject::NotJson)]);
+    let mut bundle = transaction(2000, ",\"x\":\"0123456789012345678901234567890123456789\"");
+    bundle = bundle.replace("\"p1999\"", "\"p1999\"\"");
+    assert!(bundle.len() > 2 * RESOURCE_MAX_BYTES / 3);
+    assert_eq!(rejects(&read(&bundle)), [(2001, None, Reject::NotJson)]);
+    let lines = format!("{GOOD}\n{{\"resourceType\":\"Patient\",\n{GOOD}\n");
+    assert_eq!(rejects(&read(&lines)), [(2, None, Reject::NotJson)]);
 }
 
 #[test]

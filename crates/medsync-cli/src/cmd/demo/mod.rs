@@ -257,26 +257,22 @@ fn town_decides(stage: &Stage<'_>, town: &mut Clinic) -> Done {
     stage.chapter(&format!("{} questions for a person", questions.len()))?;
     for question in questions {
         let kind = question.record.kind().to_owned();
-        let interim = question.interim.as_ref().map(|v| v.expose().text());
+        let interim = question.interim.as_ref().map(|v| show::told(v.expose()));
         stage.say(&format!("  {}  {kind}.{}", question.id, question.field))?;
         for (n, candidate) in question.candidates.iter().enumerate() {
             let value = candidate
                 .value
                 .as_ref()
-                .map_or("(removed)".to_owned(), |v| {
-                    let text = v
-                        .expose()
-                        .path("text")
-                        .and_then(Json::as_str)
-                        .map(str::to_owned);
-                    text.unwrap_or_else(|| v.expose().text())
-                });
+                .map_or("(removed)".to_owned(), |v| show::told(v.expose()));
             let name = candidate.name.as_ref().map_or("?", |n| n.expose());
             stage.say(&format!("      {n}: {value}  ({name})"))?;
         }
-        let shown = interim.map_or("nothing, which is the safe reading".to_owned(), |text| {
-            text.chars().take(60).collect()
-        });
+        for (field, change) in &question.beside {
+            let value = change.value.as_ref().map(|v| show::told(v.expose()));
+            let (value, name) = (value.unwrap_or_default(), show::author(change));
+            stage.say(&format!("      beside it, {field}: {value}  ({name})"))?;
+        }
+        let shown = interim.unwrap_or("nothing, which is the safe reading".to_owned());
         stage.say(&format!("      meanwhile every screen shows {shown}"))?;
         let (keep, why) = match kind.as_str() {
             "Condition" => (

@@ -4,13 +4,14 @@
 //! carry it.
 
 use crate::crypto::envelope;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ledger::audit::{HEAD_BYTES_MAX, Head};
 use crate::ledger::cbor::{Reader, encode};
 use crate::vault::exchange::files::write_error;
 use crate::vault::exchange::manifest::{FORMAT, LABEL};
-use crate::vault::exchange::{Found, Outgoing, Visit};
+use crate::vault::exchange::{Found, Outgoing, Problem, Visit, words};
 use crate::vault::rows::{Rows as _, kind};
+use std::io::ErrorKind;
 
 pub(super) const FILE: &str = "heads.age";
 /// Most heads in a file; each costs a signature to check.
@@ -23,7 +24,15 @@ impl Visit<'_> {
     pub(super) fn take_heads(&mut self, found: &[Found]) -> Result<()> {
         let mut heads = Vec::new();
         for dir in found.iter().map(|f| &f.dir).filter(|dir| **dir != self.own) {
-            heads.extend(self.open_heads(dir).unwrap_or_default());
+            match self.open_heads(dir) {
+                Ok(some) => heads.extend(some),
+                // Nothing was left, or for others: what matters of theirs says so already.
+                Err(Error::NotFound(_)) => {}
+                Err(error) => self.report.problems.push(Problem {
+                    file: format!("{dir}/{FILE}"),
+                    what: words(&error),
+                }),
+            }
         }
         let membership = &self.vault.core.membership;
         let ours = |head: &Head| {
@@ -34,13 +43,22 @@ impl Visit<'_> {
         self.vault.keep_heads(heads)
     }
 
-    /// What a device left; nothing if it left none that can be read. Heads are no records: what is
-    /// wrong with their file stops nothing.
-    fn open_heads(&self, dir: &str) -> Option<Vec<Head>> {
+    /// What a device left. Heads are no records: what is wrong with their file is told and stops
+    /// nothing.
+    fn open_heads(&self, dir: &str) -> Result<Vec<Head>> {
         let path = format!("{}/{dir}/{FILE}", self.dir);
-        let sealed = self.folder.read(&path, SEALED_MAX).ok()?;
-        let plain = envelope::open_with(self.device.recipient.expose(), &sealed, PLAIN_MAX).ok()?;
-        parse(&plain).ok()
+        let sealed = self
+            .folder
+            .read(&path, SEALED_MAX)
+            .map_err(|e| match e.kind() {
+                ErrorKind::NotFound => Error::NotFound("file of audit heads"),
+                _ => Error::io("reading the exchange folder", &e),
+            })?;
+        if sealed.len() > SEALED_MAX {
+            return Err(Error::invalid("it is longer than such a file can be"));
+        }
+        let plain = envelope::open_with(self.device.recipient.expose(), &sealed, PLAIN_MAX)?;
+        parse(&plain)
     }
 
     /// Leaves the heads that are known here, where anything else is left too.

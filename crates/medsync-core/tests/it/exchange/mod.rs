@@ -12,7 +12,7 @@ use medsync_core::ledger::certificate::Role;
 use medsync_core::model::json::Json;
 use medsync_core::model::pack::PolicyPack;
 use medsync_core::store::fault::Rng;
-use medsync_core::vault::exchange::{Outgoing, Phase};
+use medsync_core::vault::exchange::{Outgoing, Phase, Problem};
 use medsync_core::vault::{ExchangeReport, NewVault, Vault};
 use std::collections::BTreeMap;
 use std::fs;
@@ -357,10 +357,15 @@ fn devices_hold_the_heads_of_each_others_audit_logs() {
         let own = vault.device_key();
         heads.iter().filter(|h| h.terms().log.device != own).count()
     };
-    // What is no file of heads stops nothing.
+    // What is no file of heads is named, and stops nothing.
     for bad in [&whole[..whole.len() / 2], b"nothing", b""] {
         fs::write(&path, bad).expect("writes");
-        assert_eq!(world.exchange(1).problems, []);
+        let problems = world.exchange(1).problems;
+        let named = |p: &Problem| p.file.ends_with("/heads.age");
+        assert!(
+            problems.len() == 1 && problems.iter().all(named),
+            "{problems:?}"
+        );
         assert_eq!(heads(&world.vaults[1]), 0);
     }
     fs::write(&path, &whole).expect("writes");
