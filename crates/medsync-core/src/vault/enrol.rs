@@ -232,6 +232,15 @@ impl Vault {
                 hint: "revoke it from another device",
             });
         }
+        self.revoke_unasked(key, until_ms, because)
+    }
+
+    pub(super) fn revoke_unasked(
+        &mut self,
+        key: &[u8; 32],
+        until_ms: Option<i64>,
+        because: &str,
+    ) -> Result<()> {
         self.authored(|work, signer| {
             let mut commit = OwnCommit::new(work, signer, Intent::Membership, Lane::P0)?;
             let cuts = match until_ms {

@@ -70,4 +70,14 @@ impl Vault {
         let store = Store::open_at(folder.place(), Arc::clone(&env), unlock, Tuning::small())?;
         Self::open_store(store, env)
     }
+
+    /// Revokes this device, as no engine lets a person do: then it knows what it would otherwise
+    /// learn from others only.
+    ///
+    /// # Errors
+    /// As [`Vault::revoke`].
+    pub fn revoke_itself(&mut self) -> Result<()> {
+        let own = self.device_key().0;
+        self.revoke_unasked(&own, None, "to see what it does then")
+    }
 }

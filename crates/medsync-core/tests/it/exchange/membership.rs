@@ -1,6 +1,7 @@
 //! Newcomers, the revoked and strangers.
 
 use super::{World, copy_all, exchange, files, has_note, note};
+use medsync_core::error::Error;
 use medsync_core::vault::exchange::Outgoing;
 use std::fs;
 
@@ -67,10 +68,10 @@ fn a_device_that_knows_it_is_revoked_only_takes_up() {
     world.converge();
     note(&mut world.vaults[1], "p1", "theirs", "before");
     world.exchange(1);
-    let own = world.vaults[0].device_key();
-    world.vaults[0]
-        .revoke(&own.0, "handed in")
-        .expect("revokes");
+    let own = world.vaults[0].device_key().0;
+    let refused = world.vaults[0].revoke(&own, "handed in");
+    assert!(matches!(refused, Err(Error::Refused { .. })), "{refused:?}");
+    world.vaults[0].revoke_itself().expect("revokes");
     let before = files(&world.folder);
     let report = world.exchange(0);
     assert_eq!(report.outgoing, Outgoing::NotCurrent);
