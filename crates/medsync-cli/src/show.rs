@@ -107,6 +107,12 @@ pub(crate) fn print(table: &Table, if_empty: &str) -> Done {
     line(table.trim_fmt())
 }
 
+/// A text without the control characters that steer terminals, however long.
+pub(crate) fn harmless(text: &str) -> String {
+    let shown = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    shown.collect()
+}
+
 /// Text from records, on one line and without the control characters that steer terminals.
 pub(crate) fn clean(text: &str) -> String {
     let shown = text.chars().map(|c| if c.is_control() { ' ' } else { c });

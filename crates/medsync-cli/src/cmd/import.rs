@@ -59,7 +59,7 @@ fn tell(global: &Global, report: &ImportReport, rejected: &[Rejected]) -> Done {
         ]));
     }
     for one in rejected {
-        show::note(show::clean(&one.text()));
+        show::note(show::harmless(&one.text()));
     }
     show::line(format!(
         "{} new, {} updated, {} unchanged, {} rejected",

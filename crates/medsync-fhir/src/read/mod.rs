@@ -148,10 +148,7 @@ pub enum Reject {
     #[error("the transaction is refused as a whole: an entry of it was")]
     Transaction,
     /// Above [`TRANSACTION_MAX_ENTRIES`] or [`TRANSACTION_MAX_BYTES`].
-    #[error(
-        "a transaction of more than 4,096 entries or 32 MiB is too much for one commit; split it, \
-         or take its entries one by one (lenient)"
-    )]
+    #[error("a transaction of more than 4,096 entries or 32 MiB; split it, or be lenient")]
     TransactionTooLarge,
 }
 
