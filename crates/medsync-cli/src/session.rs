@@ -11,7 +11,7 @@ use medsync_core::error::Error;
 use medsync_core::ids::AuthorKey;
 use medsync_core::ledger::certificate::Role;
 use medsync_core::model::json::Json;
-use medsync_core::store::{KEY_FILE, Unlock};
+use medsync_core::store::{KEY_FILE, Tuning, Unlock};
 use medsync_core::vault::{Anchored, ClockSkew, PersonInfo, StateFolder, Vault};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -66,8 +66,8 @@ pub(crate) fn reader(global: &Global) -> Done<Vault> {
 
 fn opened(global: &Global) -> Done<Vault> {
     let dir = existing(global)?;
-    let mut vault = open(global, dir)?;
-    if let Some(words) = anchor(&mut vault)?.and_then(anchor_words) {
+    let vault = open(global, dir)?;
+    if let Some(words) = anchor_words(vault.alarm()?) {
         warn(global, &words);
     }
     match vault.clock_skew() {
@@ -97,12 +97,22 @@ fn state_folder() -> Option<PathBuf> {
         .or_else(|| named("HOME").map(|dir| dir.join(".local/state/medsync")))
 }
 
-/// Compares a vault with what this machine remembers of it, from now on.
-pub(crate) fn anchor(vault: &mut Vault) -> Done<Option<Anchored>> {
-    let Some(dir) = state_folder() else {
-        return Ok(None);
+/// Lets this machine remember a vault that was just made.
+pub(crate) fn anchor(vault: &mut Vault) -> Done<()> {
+    if let Some(dir) = state_folder() {
+        vault.anchor(Arc::new(StateFolder::new(&dir)))?;
+    }
+    Ok(())
+}
+
+/// Opens a vault and compares it with what this machine remembers of it, from now on.
+fn unlocked(dir: &Path, unlock: Unlock<'_>) -> Done<Vault> {
+    let Some(state) = state_folder() else {
+        return Ok(Vault::open(dir, env(), unlock)?);
     };
-    Ok(Some(vault.anchor(Arc::new(StateFolder::new(&dir)))?))
+    let anchor = Arc::new(StateFolder::new(&state));
+    let tuning = Tuning::default();
+    Ok(Vault::open_anchored(dir, env(), unlock, tuning, anchor)?)
 }
 
 /// What to tell people of what the anchor said.
@@ -141,14 +151,14 @@ pub(crate) fn warn(global: &Global, words: &str) {
 fn open(global: &Global, dir: &Path) -> Done<Vault> {
     if let Some(file) = &global.identity_file {
         let identity = secrets::identity(file)?;
-        return Ok(Vault::open(dir, env(), Unlock::Escrow(&identity))?);
+        return unlocked(dir, Unlock::Escrow(&identity));
     }
     if let Some(program) = &global.key_helper {
         let helper = Helper::new(program);
-        return Ok(Vault::open(dir, env(), Unlock::Host(&helper))?);
+        return unlocked(dir, Unlock::Host(&helper));
     }
     let passphrase = passphrase(global)?;
-    Ok(Vault::open(dir, env(), Unlock::Passphrase(&passphrase))?)
+    unlocked(dir, Unlock::Passphrase(&passphrase))
 }
 
 /// The vault's passphrase, from its file or a prompt.

@@ -11,8 +11,8 @@ use crate::error::Result;
 use crate::ids::{ChainId, CommitId};
 use crate::time::Timestamp;
 use crate::vault::Vault;
-use crate::vault::core::{Core, load_commit, pack_row};
-use crate::vault::incarnation::Why;
+use crate::vault::core::{Chain, Core, load_commit, pack_row};
+use crate::vault::incarnation::{self, Why};
 use crate::vault::rows::Rows;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -162,11 +162,11 @@ impl Watch {
         self.standing.renewal().filter(|_| self.renew)
     }
 
-    /// Commits that are known to be missing.
-    pub(crate) const fn missing(&self) -> u64 {
+    /// Commits that are known to be missing, and until when there may be some.
+    pub(crate) const fn lost(&self) -> (u64, Timestamp) {
         match self.standing {
-            Anchored::RolledBack { missing, .. } => missing,
-            _ => 0,
+            Anchored::RolledBack { missing, last } => (missing, last),
+            _ => (0, Timestamp(0)),
         }
     }
 
@@ -311,6 +311,9 @@ impl Vault {
     /// on. A vault that was put back, copied or moved then takes a new incarnation before its next
     /// write; [`Vault::anchored`] says so. Nothing here stops the vault from being used.
     ///
+    /// This is for a vault that was just made. Opening one notes that in the audit log, with which an
+    /// older file may look like a copy: [`Vault::open_anchored`] compares first.
+    ///
     /// # Errors
     /// [`crate::error::Error::Storage`] or [`crate::error::Error::Integrity`] if the vault cannot
     /// be read.
@@ -334,6 +337,39 @@ impl Vault {
         let standing = watch.standing;
         self.watch = watch;
         Ok(standing)
+    }
+
+    /// Takes the new incarnation that is due, so that nothing goes on under the old name.
+    pub(crate) fn renew_if_due(&mut self) -> Result<()> {
+        match self.watch.renewal() {
+            Some(_) => self.work(|_, _| Ok(())),
+            None => Ok(()),
+        }
+    }
+
+    /// What the anchor says, or said when this copy took its name, for as long as nobody has written
+    /// records under it: whoever comes next shall hear of it too.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Storage`] or [`crate::error::Error::Integrity`] if the vault cannot be
+    /// read.
+    pub fn alarm(&self) -> Result<Anchored> {
+        let now = self.watch.standing;
+        let own = |c: &Chain| c.id.replica == self.core.meta.replica && c.seq > 0;
+        if now.renewal().is_some() || self.core.chains.iter().any(own) {
+            return Ok(now);
+        }
+        let taken = incarnation::load(&self.store.read()?)?;
+        Ok(match taken {
+            Some(taken) if taken.why == Why::RolledBack => Anchored::RolledBack {
+                missing: taken.missing,
+                last: taken.last,
+            },
+            Some(taken) if taken.why == Why::Cloned => Anchored::Cloned,
+            Some(taken) if taken.why == Why::AnchorMissing => Anchored::Missing,
+            Some(taken) if taken.why == Why::AnchorRefused => Anchored::Refused,
+            _ => now,
+        })
     }
 
     /// What the anchor said when the vault was opened, or since.

@@ -165,7 +165,7 @@ fn take_batch(
         }
     }
     if own && received.commits > before && !received.new_incarnation {
-        incarnation::renew(work, Why::Exchange, 0)?;
+        incarnation::renew(work, Why::Exchange)?;
         received.new_incarnation = true;
     }
     Ok(())

@@ -6,6 +6,7 @@
 use crate::error::Result;
 use crate::ids::ReplicaId;
 use crate::planted::{Bug, planted};
+use crate::time::Timestamp;
 use crate::vault::Vault;
 use crate::vault::core::{Meta, Work, pack_row, unpack_row};
 use crate::vault::epoch::Epoch;
@@ -40,6 +41,8 @@ pub struct Incarnation {
     pub at_ms: i64,
     /// Commits that were known to be missing then.
     pub missing: u64,
+    /// When the file that was here before was last written, as far as an anchor knew; else zero.
+    pub last: Timestamp,
 }
 
 /// Most former names that are kept.
@@ -68,7 +71,16 @@ pub(crate) fn load(rows: &dyn Rows) -> Result<Option<Incarnation>> {
 }
 
 /// Takes a new incarnation and a new epoch, in whatever is being written.
-pub(crate) fn renew(work: &mut Work, why: Why, missing: u64) -> Result<()> {
+pub(crate) fn renew(work: &mut Work, why: Why) -> Result<()> {
+    renew_after(work, why, (0, Timestamp(0)))
+}
+
+/// As [`renew`], after commits went missing, the last ones at that time.
+pub(crate) fn renew_after(
+    work: &mut Work,
+    why: Why,
+    (missing, last): (u64, Timestamp),
+) -> Result<()> {
     if planted(Bug::ReusedActor) {
         return Ok(());
     }
@@ -92,6 +104,7 @@ pub(crate) fn renew(work: &mut Work, why: Why, missing: u64) -> Result<()> {
         why,
         at_ms,
         missing,
+        last,
     };
     work.txn.put(key(), pack_row(&row));
     Ok(())
@@ -103,7 +116,7 @@ impl Vault {
     /// # Errors
     /// [`crate::error::Error::Storage`] if it cannot be written.
     pub fn incarnate(&mut self) -> Result<ReplicaId> {
-        self.work(|work, _| renew(work, Why::Asked, 0))?;
+        self.work(|work, _| renew(work, Why::Asked))?;
         Ok(self.replica())
     }
 }

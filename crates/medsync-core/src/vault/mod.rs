@@ -126,7 +126,7 @@ impl Vault {
         self.watch.look(self.store.root()?, &self.core);
         work.core.epoch.anchored |= self.watch.is_on();
         if let Some(why) = self.watch.renewal() {
-            incarnation::renew(&mut work, why, self.watch.missing())?;
+            incarnation::renew_after(&mut work, why, self.watch.lost())?;
         }
         let done = job(&mut work, self.signer.as_ref())?;
         let (core, staged) = work.stage()?;

@@ -16,7 +16,7 @@ use crate::model::pack::{Lane, PolicyPack};
 use crate::store::{Folder, SharedPlace, Store, Tuning, Unlock};
 use crate::time::{Clock, Timestamp};
 use crate::vault::Vault;
-use crate::vault::anchor::Watch;
+use crate::vault::anchor::{SharedAnchor, Watch};
 use crate::vault::audit::{self, Audit, Note};
 use crate::vault::branches;
 use crate::vault::core::{
@@ -167,10 +167,31 @@ impl Vault {
         tuning: Tuning,
     ) -> Result<Self> {
         let store = Store::open_with(dir, Arc::clone(&env), unlock, tuning)?;
-        Self::open_store(store, env)
+        Self::open_store(store, env, None)
     }
 
-    pub(crate) fn open_store(store: Store, env: SharedEnv) -> Result<Self> {
+    /// As [`Vault::open_with`], compared with what the machine remembers of the vault before anything
+    /// is written, and as by [`Vault::anchor`] from then on: one that was put back, copied or moved
+    /// has a new name when this returns. [`Vault::anchored`] says so once, [`Vault::alarm`] until records are written.
+    ///
+    /// # Errors
+    /// As [`Vault::open`].
+    pub fn open_anchored(
+        dir: &Path,
+        env: SharedEnv,
+        unlock: Unlock<'_>,
+        tuning: Tuning,
+        anchor: SharedAnchor,
+    ) -> Result<Self> {
+        let store = Store::open_with(dir, Arc::clone(&env), unlock, tuning)?;
+        Self::open_store(store, env, Some(anchor))
+    }
+
+    pub(crate) fn open_store(
+        store: Store,
+        env: SharedEnv,
+        anchor: Option<SharedAnchor>,
+    ) -> Result<Self> {
         migrate::to_present(&store, &env)?;
         let core = load_core(&store.read()?)?;
         let mut vault = Self {
@@ -181,6 +202,10 @@ impl Vault {
             watch: Watch::none(),
             flusher: OnceLock::new(),
         };
+        if let Some(anchor) = anchor {
+            vault.anchor(anchor)?;
+            vault.renew_if_due()?;
+        }
         vault.end_migration()?;
         let owner = vault.core.meta.owner;
         match vault.unlock(&owner, None) {

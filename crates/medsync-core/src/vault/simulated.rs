@@ -1,7 +1,7 @@
 //! Vaults over simulated disks and folders, for tests and simulations.
 
 use super::open::{check_new, found};
-use super::{Created, NewVault, Vault};
+use super::{Created, NewVault, SharedAnchor, Vault};
 use crate::crypto::{RootKey, Suite, Words};
 use crate::env::SharedEnv;
 use crate::error::Result;
@@ -45,7 +45,22 @@ impl Vault {
         tuning: Tuning,
     ) -> Result<Self> {
         let store = Store::open_on(backend, Arc::clone(&env), root, suite, tuning)?;
-        Self::open_store(store, env)
+        Self::open_store(store, env, None)
+    }
+
+    /// As [`Vault::open_on`], compared with an anchor first, as by [`Vault::open_anchored`].
+    ///
+    /// # Errors
+    /// As [`Vault::open`].
+    pub fn open_anchored_on(
+        backend: impl StorageBackend,
+        env: SharedEnv,
+        root: RootKey,
+        (suite, tuning): (Suite, Tuning),
+        anchor: SharedAnchor,
+    ) -> Result<Self> {
+        let store = Store::open_on(backend, Arc::clone(&env), root, suite, tuning)?;
+        Self::open_store(store, env, Some(anchor))
     }
 
     /// As [`Vault::create`], in a simulated folder.
@@ -68,7 +83,7 @@ impl Vault {
     /// As [`Vault::open`].
     pub fn open_at(folder: &SimFolder, env: SharedEnv, unlock: Unlock<'_>) -> Result<Self> {
         let store = Store::open_at(folder.place(), Arc::clone(&env), unlock, Tuning::small())?;
-        Self::open_store(store, env)
+        Self::open_store(store, env, None)
     }
 
     /// Revokes this device, as no engine lets a person do: then it knows what it would otherwise

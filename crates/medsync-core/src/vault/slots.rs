@@ -82,7 +82,7 @@ impl Vault {
         let done = store.rekey(&new, &mut change, progress)?;
         // Copies of older formats are under keys that nothing opens any more.
         done.store.drop_befores()?;
-        let mut vault = Self::open_store(done.store, env)?;
+        let mut vault = Self::open_store(done.store, env, None)?;
         // What the anchor holds is sealed under the root, too. Should it not learn of the new one in
         // time, that is a false alarm, which costs a new incarnation and nothing else.
         vault.watch = watch;

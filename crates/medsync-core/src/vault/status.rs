@@ -96,7 +96,7 @@ impl Vault {
             outbox: crate::vault::marks::outbox(&rows, &self.core)?,
             questions: count(kind::QUESTION)?,
             unsealed: unsealed.collect(),
-            anchored: self.anchored(),
+            anchored: self.alarm()?,
             incarnation: incarnation::load(&rows)?,
             migration_failed: Migration::load(&rows)?.filter(|m| m.failed).map(|m| m.from),
             emergencies: audit::glass::open(&rows)?,

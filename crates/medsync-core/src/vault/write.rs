@@ -104,7 +104,7 @@ impl OwnCommit {
         let number = work.core.chain_no(&id);
         let ahead = |no| work.core.chain(no).is_ok_and(|c| c.max_seq > c.seq);
         if work.core.forks.has(&id) || number.is_some_and(ahead) {
-            incarnation::renew(work, incarnation::Why::Exchange, 0)?;
+            incarnation::renew(work, incarnation::Why::Exchange)?;
             id = chain_of(work);
         }
         Ok((work.number_chain(&id)?, id))

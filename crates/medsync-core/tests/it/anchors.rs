@@ -4,17 +4,22 @@
 use medsync_core::crypto::{Kdf, Suite};
 use medsync_core::env::SystemEnv;
 use medsync_core::ids::RecordId;
+use medsync_core::ledger::audit::Action;
 use medsync_core::ledger::certificate::Role;
 use medsync_core::model::json::Json;
 use medsync_core::model::pack::PolicyPack;
-use medsync_core::store::Unlock;
-use medsync_core::vault::{Anchor, Anchored, NewVault, StateFolder, Unit, Vault, Why};
+use medsync_core::store::{Tuning, Unlock};
+use medsync_core::vault::audit::{AuditFilter, AuditRow};
+use medsync_core::vault::{
+    Anchor, Anchored, NewVault, SharedAnchor, StateFolder, Unit, Vault, Why,
+};
 use std::collections::HashMap;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread;
 use tempfile::TempDir;
 
 /// A key store that may be locked.
@@ -98,9 +103,7 @@ impl Scene {
     }
 
     fn open_anchored(&self, name: &str) -> (Vault, Anchored) {
-        let mut vault = self.open(name);
-        let said = self.anchor(&mut vault);
-        (vault, said)
+        open_with(&self.dir(name), self.keys.clone())
     }
 
     fn copy(&self, from: &str, to: &str) {
@@ -112,6 +115,14 @@ impl Scene {
             fs::copy(&path, to.join(path.file_name().expect("a name"))).expect("copies");
         }
     }
+}
+
+fn open_with(dir: &Path, anchor: SharedAnchor) -> (Vault, Anchored) {
+    let unlock = Unlock::Passphrase("correct horse");
+    let env = SystemEnv::shared();
+    let vault = Vault::open_anchored(dir, env, unlock, Tuning::default(), anchor).expect("opens");
+    let said = vault.anchored();
+    (vault, said)
 }
 
 fn note(vault: &mut Vault, id: &str) {
@@ -157,33 +168,40 @@ fn a_file_put_back_by_any_number_of_writes_is_noticed() {
         (0..lost).for_each(|no| note(&mut vault, &format!("lost{no}")));
         drop(vault);
         scene.copy("backup", "ward");
-        // As long as nobody commits it is said again each time. Each opening leaves its entry in the
-        // audit log, and with those the file may look written to rather than short.
-        for again in [false, true] {
-            let (vault, said) = scene.open_anchored("ward");
-            match said {
-                Anchored::RolledBack { missing, .. } => assert_eq!(missing, lost),
-                Anchored::Cloned if again => {}
-                said => panic!("{lost}: {said:?}"),
-            }
-            assert!(has(&vault, "first"));
-            assert_eq!(vault.replica(), old);
-        }
-        let (mut vault, _) = scene.open_anchored("ward");
-        note(&mut vault, "afterwards");
+        let (vault, said) = scene.open_anchored("ward");
+        let Anchored::RolledBack { missing, .. } = said else {
+            panic!("{lost}: {said:?}");
+        };
+        assert_eq!(missing, lost);
+        assert_eq!(vault.alarm(), Ok(said));
+        assert!(has(&vault, "first"));
+        // It has a new name before anything is written, that it was opened with it.
         let new = vault.replica();
         assert_ne!(new, old);
         let last = vault.status().expect("a status").incarnation;
         let last = last.expect("a new incarnation");
-        match last.why {
-            Why::RolledBack => assert_eq!(last.missing, lost),
-            why => assert_eq!(why, Why::Cloned),
-        }
-        note(&mut vault, "more");
+        assert_eq!((last.why, last.missing), (Why::RolledBack, lost));
+        let mut opening = None;
+        let each = &mut |row: AuditRow| {
+            let is_new = row.line.log.replica == new;
+            opening = opening.or(is_new.then_some(row.line.event.action));
+            Ok(true)
+        };
+        vault.audit(&AuditFilter::default(), each).expect("a log");
+        assert_eq!(opening, Some(Action::UNLOCK));
+        drop(vault);
+        // Whoever opens it next hears of it too, until somebody wrote something.
+        let (mut vault, held) = scene.open_anchored("ward");
+        assert_eq!((held, vault.replica()), (Anchored::Held, new));
+        assert_eq!(vault.alarm(), Ok(said));
+        note(&mut vault, "afterwards");
+        assert_eq!(vault.alarm(), Ok(Anchored::Held));
         assert_eq!(vault.replica(), new, "once is enough");
         drop(vault);
         let (vault, said) = scene.open_anchored("ward");
         assert_eq!((said, vault.replica()), (Anchored::Held, new));
+        let kept = vault.status().expect("a status").incarnation;
+        assert_eq!(kept, Some(last), "and that it was put back stays known");
     }
 }
 
@@ -278,31 +296,29 @@ fn a_copy_that_was_written_to_elsewhere_and_brought_back_is_noticed() {
     note(&mut vault, "here");
     drop(vault);
     let mut away = scene.open("away");
+    let name = away.replica();
     (0..5).for_each(|no| note(&mut away, &format!("away{no}")));
     drop(away);
     scene.copy("away", "ward");
     let (mut vault, said) = scene.open_anchored("ward");
     assert_eq!(said, Anchored::Cloned);
-    let name = vault.replica();
-    note(&mut vault, "on");
     assert_ne!(vault.replica(), name);
+    note(&mut vault, "on");
 }
 
 #[test]
 fn a_lost_anchor_and_another_machine_cost_a_new_name() {
     let scene = Scene::new();
     let elsewhere = Arc::new(KeyStore::default());
-    let mut vault = scene.open("ward");
-    let name = vault.replica();
-    let said = vault.anchor(elsewhere.clone()).expect("reads");
+    let name = scene.open("ward").replica();
+    let (mut vault, said) = open_with(&scene.dir("ward"), elsewhere.clone());
     assert_eq!(said, Anchored::Missing);
-    assert_eq!(vault.replica(), name, "nothing was written");
-    note(&mut vault, "there");
     let new = vault.replica();
     assert_ne!(new, name);
+    note(&mut vault, "there");
     drop(vault);
-    let mut vault = scene.open("ward");
-    assert_eq!(vault.anchor(elsewhere).expect("reads"), Anchored::Held);
+    let (vault, said) = open_with(&scene.dir("ward"), elsewhere);
+    assert_eq!((said, vault.replica()), (Anchored::Held, new));
     drop(vault);
     // Brought back, it is another copy to the machine that knew it.
     let (mut vault, said) = scene.open_anchored("ward");
@@ -401,6 +417,46 @@ fn an_import_into_a_vault_that_was_put_back_has_the_new_name() {
 }
 
 #[test]
+fn threads_that_share_a_vault_keep_its_anchor_true() {
+    let scene = Scene::new();
+    scene.copy("ward", "backup");
+    let commit_all = |vault: Vault| {
+        let shared = vault.share();
+        thread::scope(|scope| {
+            for no in 0..4 {
+                let shared = shared.clone();
+                scope.spawn(move || {
+                    for n in 0..6 {
+                        let mut draft = shared.draft(&record(&format!("t{no}"))).expect("a draft");
+                        draft.set("note", Json::string(&format!("{n}")));
+                        shared.commit(vec![draft]).expect("commits");
+                    }
+                });
+            }
+        });
+        let told = |vault: &Vault| Ok((vault.replica(), vault.anchored()));
+        shared.with(told).expect("reads")
+    };
+    let (vault, _) = scene.open_anchored("ward");
+    let old = vault.replica();
+    assert_eq!(commit_all(vault), (old, Anchored::Held));
+    let (vault, said) = scene.open_anchored("ward");
+    assert_eq!((said, vault.replica()), (Anchored::Held, old));
+    drop(vault);
+    scene.copy("backup", "ward");
+    let (vault, said) = scene.open_anchored("ward");
+    assert!(
+        matches!(said, Anchored::RolledBack { missing: 24, .. }),
+        "{said:?}"
+    );
+    let new = vault.replica();
+    assert_ne!(new, old);
+    assert_eq!(commit_all(vault).0, new, "one new name for all");
+    let (vault, said) = scene.open_anchored("ward");
+    assert_eq!((said, vault.replica()), (Anchored::Held, new));
+}
+
+#[test]
 fn a_host_that_knows_asks_for_a_new_name() {
     let scene = Scene::new();
     let (mut vault, _) = scene.open_anchored("ward");
@@ -418,11 +474,7 @@ fn a_host_that_knows_asks_for_a_new_name() {
 fn a_state_folder_notices_what_a_key_store_does() {
     let scene = Scene::new();
     let state = Arc::new(StateFolder::new(&scene.dir("state")));
-    let open = |scene: &Scene| {
-        let mut vault = scene.open("ward");
-        let said = vault.anchor(state.clone()).expect("reads");
-        (vault, said)
-    };
+    let open = |scene: &Scene| open_with(&scene.dir("ward"), state.clone());
     // Scene's own anchor knew it.
     let (mut vault, said) = open(&scene);
     assert_eq!(said, Anchored::Missing);

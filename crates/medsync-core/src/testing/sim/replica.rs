@@ -105,12 +105,9 @@ impl Replica {
     pub(super) fn open(&mut self) -> Result<()> {
         self.vault = None;
         let env = Arc::clone(&self.env);
-        let mut vault = template::open(&self.disk, env, self.suite)?;
-        if let Some(anchor) = &self.anchor {
-            let memory: SharedAnchor = Arc::<Memory>::clone(anchor);
-            let said = vault.anchor(memory)?;
-            self.noticed |= !matches!(said, Anchored::Held | Anchored::Unwatched);
-        }
+        let anchor = self.anchor.clone().map(|memory| memory as SharedAnchor);
+        let vault = template::open(&self.disk, env, self.suite, anchor)?;
+        self.noticed |= !matches!(vault.anchored(), Anchored::Held | Anchored::Unwatched);
         self.vault = Some(vault);
         Ok(())
     }

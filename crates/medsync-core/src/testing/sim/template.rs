@@ -10,7 +10,7 @@ use crate::store::Tuning;
 use crate::store::fault::{SeededEnv, SimDisk};
 use crate::testing::sim::pack::pack;
 use crate::testing::sim::stick::Stick;
-use crate::vault::{NewVault, Vault};
+use crate::vault::{NewVault, SharedAnchor, Vault};
 use std::sync::{Arc, OnceLock};
 
 /// Most vaults that a world starts with.
@@ -123,9 +123,17 @@ pub(super) fn admit(admin: &mut Vault, vault: &mut Vault, roles: &[Role]) -> Res
     vault.join(&grant)
 }
 
-/// Opens a vault of a world.
-pub(super) fn open(disk: &SimDisk, env: SharedEnv, suite: Suite) -> Result<Vault> {
-    Vault::open_on(disk.clone(), env, root(), suite, TUNING)
+/// Opens a vault of a world, on a machine that remembers it or not.
+pub(super) fn open(
+    disk: &SimDisk,
+    env: SharedEnv,
+    suite: Suite,
+    anchor: Option<SharedAnchor>,
+) -> Result<Vault> {
+    match anchor {
+        Some(anchor) => Vault::open_anchored_on(disk.clone(), env, root(), (suite, TUNING), anchor),
+        None => Vault::open_on(disk.clone(), env, root(), suite, TUNING),
+    }
 }
 
 fn root() -> RootKey {

@@ -126,7 +126,10 @@ const UNWRITTEN: &str = "write this into the audit log, so it was not done";
 impl Vault {
     /// Writes something down before it happens: durable when this returns.
     pub(crate) fn note_first(&mut self, note: Note) -> Result<()> {
-        let written = self.log_only(|work| work.note(note));
+        let written = self.work(|work, _| {
+            work.note(note);
+            Ok(())
+        });
         written.map_err(|error| match error {
             Error::Storage { kind, .. } => Error::Storage {
                 what: UNWRITTEN,
@@ -193,20 +196,10 @@ impl Vault {
         if !self.core.audit.has_unsigned() {
             return Ok(());
         }
-        self.log_only(Work::sign_audit)
-    }
-
-    /// Writes the log and nothing else. A vault that was put back stays under its name until
-    /// somebody writes records: that somebody looked at it must not end the warning.
-    fn log_only(&mut self, job: impl FnOnce(&mut Work)) -> Result<()> {
-        let txn = self.store.write()?;
-        let mut work = Work::new(txn, self.core.clone(), self.env.clone());
-        job(&mut work);
-        let (core, staged) = work.stage()?;
-        self.core = core;
-        staged.settle()?;
-        self.tell_anchor();
-        Ok(())
+        self.work(|work, _| {
+            work.sign_audit();
+            Ok(())
+        })
     }
 }
 

@@ -40,7 +40,7 @@ impl Visit<'_> {
         }
         self.report.rolled_back.push(self.vault.core.meta.device);
         self.vault
-            .work(|work, _| incarnation::renew(work, Why::Exchange, 0))?;
+            .work(|work, _| incarnation::renew(work, Why::Exchange))?;
         self.report.received.new_incarnation = true;
         Ok(())
     }
