@@ -3,12 +3,14 @@
 mod audit;
 mod keys;
 mod members;
+mod wire;
 
 pub(crate) use audit::{Audit, AuditFormat};
 pub(crate) use keys::{AddKey, Keys, Rekey};
 pub(crate) use members::{
     Admin, Admit, Authority, Init, Join, Passphrase, Person, Recovery, Request, Revoke,
 };
+pub(crate) use wire::{LinkKind, Serve, Sync};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -119,6 +121,12 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Review(Review),
     Exchange(Exchange),
+    Sync(Sync),
+    Serve(Serve),
+    /// The devices that sessions have met, and when both last held the same
+    Peers,
+    /// The receipts that peers signed for what they hold
+    Receipts,
     /// Counts, digests, and what waits
     Status,
     Verify(Verify),

@@ -25,6 +25,7 @@ mod review;
 mod revoke;
 mod slots;
 mod status;
+mod sync;
 mod verify;
 mod why;
 
@@ -57,6 +58,10 @@ pub(crate) fn run(cli: &Cli) -> Done {
         Command::Why(args) => why::run(global, args),
         Command::Review(args) => review::run(global, args),
         Command::Exchange(args) => exchange::run(global, args),
+        Command::Sync(args) => sync::run(global, args),
+        Command::Serve(args) => sync::serve(global, args),
+        Command::Peers => sync::peers(global),
+        Command::Receipts => sync::receipts(global),
         Command::Status => status::run(global),
         Command::Doctor(args) => doctor::run(global, args),
         Command::Verify(args) => verify::run(global, args),

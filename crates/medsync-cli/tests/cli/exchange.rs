@@ -3,7 +3,7 @@
 use crate::harness::World;
 
 /// The ward and a tablet of Nurse Lima, which has joined it, and a folder to meet in.
-fn two(role: &str) -> World {
+pub(crate) fn two(role: &str) -> World {
     let world = World::with_records();
     let request = world.on("tablet", &["request", "--person", "lima"]).done();
     world.file("request", &request.out);

@@ -12,4 +12,5 @@ mod keys;
 mod people;
 mod records;
 mod review;
+mod sync;
 mod vaults;
