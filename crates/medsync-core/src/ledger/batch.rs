@@ -166,6 +166,12 @@ impl BatchHeader {
         Ok(batch)
     }
 
+    /// The header with its author's signature.
+    pub(crate) fn signed(self, signature: Signature) -> SignedHeader {
+        let header = self.to_bytes();
+        SignedHeader { header, signature }
+    }
+
     fn to_bytes(self) -> Vec<u8> {
         encode(|e| {
             e.array(7)?.u32(BATCH_FORMAT)?.encode(self.workspace)?;

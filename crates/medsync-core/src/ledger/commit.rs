@@ -134,6 +134,17 @@ impl Header {
         Ok(header)
     }
 
+    /// The header that says this.
+    ///
+    /// # Errors
+    /// [`Error::Integrity`] for what no header can say.
+    pub(crate) fn of(fields: CommitHeader) -> Result<Self> {
+        match fields.is_possible() {
+            true => Ok(Self::new(fields)),
+            false => Err(Error::integrity("a commit's header contradicts itself")),
+        }
+    }
+
     fn new(fields: CommitHeader) -> Self {
         let f = &fields;
         let bytes = encode(|e| {
@@ -195,7 +206,7 @@ impl CommitHeader {
     }
 }
 
-const fn lane_code(lane: Lane) -> u8 {
+pub(crate) const fn lane_code(lane: Lane) -> u8 {
     match lane {
         Lane::P0 => 0,
         Lane::P1 => 1,
@@ -204,7 +215,7 @@ const fn lane_code(lane: Lane) -> u8 {
     }
 }
 
-const fn lane_from_code(code: u8) -> Option<Lane> {
+pub(crate) const fn lane_from_code(code: u8) -> Option<Lane> {
     match code {
         0 => Some(Lane::P0),
         1 => Some(Lane::P1),

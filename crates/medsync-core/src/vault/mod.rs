@@ -28,6 +28,7 @@ mod import;
 mod in_question;
 mod incarnation;
 pub mod index;
+mod lean;
 mod leaves;
 mod live;
 mod lock;

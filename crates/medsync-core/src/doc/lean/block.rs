@@ -12,8 +12,9 @@ const WINDOW: usize = 32 << 10;
 const LEVEL: i32 = 9;
 /// What a zstd frame begins with; it is not sent.
 const MAGIC: [u8; 4] = 0xfd2f_b528_u32.to_le_bytes();
-/// About how many times shorter changes become.
+/// About how many times shorter changes become: at first, and once much was sent.
 const SHRINKS: usize = 4;
+const SHRINKS_LATER: usize = 14;
 
 /// Commits as bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub struct Writer {
     session: Session,
     window: Vec<u8>,
     zstd: Option<zstd::bulk::Compressor<'static>>,
+    /// How many commits were sent: what is alike in them need not be said again.
+    sent: usize,
 }
 
 /// Reads one direction of one session. After a fault it is of no more use.
@@ -60,24 +63,29 @@ impl Writer {
         Self::default()
     }
 
-    /// Writes the first commits of a run: one at least, and as many as about fit into `room` bytes.
-    /// A commit that will not fit stands alone, and such a block is the same whenever it is written.
+    /// Writes the first commits of a run: one at least, and as many as will probably fit into `room`
+    /// bytes; a block can come out longer. A commit that will hardly fit stands alone, and such a
+    /// block is the same whenever it is written.
     ///
     /// # Errors
     /// [`Fault::TooLarge`] for a commit that no block can have.
     pub fn block(&mut self, known: &mut dyn Known, run: &Run, room: usize) -> Result<Block, Fault> {
         let first = run.commits.first().ok_or(Fault::Malformed)?;
-        if estimate(first) > room.saturating_mul(SHRINKS) || estimate(first) > COST_MAX / 8 {
+        let shrinks = (SHRINKS + self.sent / 2).min(SHRINKS_LATER);
+        let room = room.saturating_mul(shrinks);
+        if estimate(first) > room || estimate(first) > COST_MAX / 8 {
+            self.sent += 1;
             return Self::standalone(run);
         }
         let (mut total, mut count) = (0, 0);
         for commit in &run.commits {
             total += estimate(commit);
-            if count > 0 && total > room.saturating_mul(SHRINKS) {
+            if count > 0 && (total > room || total > COST_MAX / 8) {
                 break;
             }
             count += 1;
         }
+        self.sent += count;
         let bytes = self.write(known, run, count)?;
         Ok(Block {
             bytes,
