@@ -1,16 +1,46 @@
-//! The threat model names the tests that hold its claims: they have to be there.
+//! The threat model, and what is said of hostile input, name the tests that hold their claims: they
+//! have to be there.
 
 use super::Fault;
 use super::source::Source;
 use std::path::Path;
 
 const PAGE: &str = "docs/threat-model.md";
+const HOSTILE: &str = "docs/hostile-input.md";
 const ATTACKERS: &str = "## Attackers";
+const HELD: &str = "## What holds";
 const SHOWN: &str = "## What shows it";
 
 pub(super) fn check(root: &Path, sources: &[Source], faults: &mut Vec<Fault>) {
     if let Ok(text) = std::fs::read_to_string(root.join(PAGE)) {
         judge(&text, sources, faults);
+    }
+    if let Ok(text) = std::fs::read_to_string(root.join(HOSTILE)) {
+        judge_names(&text, sources, faults);
+    }
+}
+
+/// Whether every test that is named is there, and every row of attacks names one.
+fn judge_names(text: &str, sources: &[Source], faults: &mut Vec<Fault>) {
+    let mut fault = |line: usize, what: String| {
+        let path = HOSTILE.to_owned();
+        faults.push(Fault { path, line, what });
+    };
+    let mut section = "";
+    for (no, line) in (1..).zip(text.lines()) {
+        if line.starts_with("## ") {
+            section = line;
+        }
+        let names: Vec<&str> = line.split('`').filter(|p| p.contains(".rs::")).collect();
+        let row = section == HELD && line.starts_with("| ") && !line.starts_with("| Attack |");
+        if row && names.is_empty() {
+            fault(no, "an attack without a test".to_owned());
+        }
+        for name in names {
+            if !is_test(name, sources) {
+                fault(no, format!("there is no test {name}"));
+            }
+        }
     }
 }
 
@@ -95,5 +125,23 @@ mod tests {
         }
         let left_out = page("holds").replace("- Hub: not yet\n", "");
         assert!(faults(&left_out)[0].contains("no claim about `Hub`"));
+    }
+
+    #[test]
+    fn an_attack_names_a_test_that_is_there() {
+        let source = Source::new(
+            "crates/a/src/b.rs".to_owned(),
+            "//! B.\n#[test]\nfn holds() {}\n",
+        );
+        let faults = |test: &str| {
+            let text =
+                format!("## What holds\n| Attack | Held by |\n|---|---|\n| bombs | {test} |\n");
+            let mut faults = Vec::new();
+            judge_names(&text, std::slice::from_ref(&source), &mut faults);
+            faults.len()
+        };
+        assert_eq!(faults("`crates/a/src/b.rs::holds`"), 0);
+        assert_eq!(faults("`crates/a/src/b.rs::absent`"), 1);
+        assert_eq!(faults("nothing"), 1);
     }
 }

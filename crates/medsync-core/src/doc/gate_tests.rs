@@ -294,10 +294,10 @@ fn key_columns() -> Vec<Column> {
             run(TEN_MILLION, b"\x01a"),
         ),
         (
-            "one key 50,000 times",
+            "one key 30,000 times",
             Fault::Key,
             0x15,
-            run(50_000, b"\x01a"),
+            run(30_000, b"\x01a"),
         ),
         (
             "ten million null keys",
@@ -509,7 +509,7 @@ fn compressed_changes_are_refused_and_late_starts_are_not() {
 fn the_limits_themselves_are_within_them() {
     let mut wide = one_op("a", put("x"));
     // More than 10,000 operations take another path in automerge's encoder.
-    wide.ops = (0..50_000)
+    wide.ops = (0..30_000)
         .map(|i| FlatOp {
             key: format!("f/{i:05}").into(),
             cell: put("x"),

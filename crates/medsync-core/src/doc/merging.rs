@@ -5,8 +5,8 @@
 //! is read once, and each further change costs what its own keys hold.
 
 use crate::doc::closures::Closures;
-use crate::doc::state::{ActorInfo, CausalFault, Incoming, RecordState};
-use crate::ids::{ChangeId, RecordId};
+use crate::doc::state::{ActorInfo, CausalFault, Incoming, KeyState, Readiness, RecordState};
+use crate::ids::{ActorId, ChangeId, RecordId};
 use crate::model::bitset::BitSet;
 use crate::model::cell::OpId;
 use crate::model::kind::{KindRules, field_of_key};
@@ -39,6 +39,12 @@ struct Key {
 pub(crate) struct Merging {
     closures: Closures,
     places: HashMap<ChangeId, usize>,
+    /// Last operation of each change.
+    end_ops: Vec<u64>,
+    /// Number and index of each change of an actor.
+    by_actor: HashMap<ActorId, Vec<(u64, usize)>>,
+    /// The state's index of an actor on a chain number.
+    actors: HashMap<(ActorId, u32), usize>,
     keys: HashMap<Box<str>, Key>,
     /// Keys whose outcome is not in the state yet.
     open: BTreeSet<Box<str>>,
@@ -60,6 +66,55 @@ impl Merging {
         // The state that the history belongs to has these outcomes.
         this.open.clear();
         Ok(this)
+    }
+
+    /// As [`RecordState::check`] where no changes clash, at the cost of what the change names. Its
+    /// predecessors are left to [`Merging::place`].
+    ///
+    /// # Errors
+    /// As [`RecordState::check`].
+    pub(crate) fn check(&self, incoming: &Incoming) -> Result<Readiness, CausalFault> {
+        let change = &incoming.change;
+        let seen = incoming.seen.as_deref().unwrap_or_default();
+        let mut named = change.deps.iter().chain(seen);
+        if let Some(missing) = named.find(|id| !self.places.contains_key(*id)) {
+            return Ok(Readiness::Waits(*missing));
+        }
+        if self.places.contains_key(&incoming.id) {
+            return Ok(Readiness::Duplicate);
+        }
+        let deps = self.indexes(&change.deps);
+        let ends = deps.iter().filter_map(|d| self.end_ops.get(*d).copied());
+        let max_op = ends.max().unwrap_or(0);
+        if change.start_op != max_op.saturating_add(1) || change.ops.is_empty() {
+            return Err(CausalFault::StartOp);
+        }
+        let causes = self.closures.of(&deps);
+        let own = self.by_actor.get(&change.actor).into_iter().flatten();
+        let own = own.filter(|(_, at)| causes.has(*at)).map(|(seq, _)| *seq);
+        if change.seq != own.max().unwrap_or(0).saturating_add(1) {
+            return Err(CausalFault::Sequence);
+        }
+        Ok(Readiness::Ready)
+    }
+
+    /// Whether a ready change has a number of its own, and its author saw no more than it builds on.
+    pub(crate) fn stays_plain(&self, incoming: &Incoming) -> bool {
+        let own = self.by_actor.get(&incoming.change.actor);
+        let last = own.into_iter().flatten().map(|(seq, _)| *seq).max();
+        let seen = self.indexes(incoming.seen.as_deref().unwrap_or_default());
+        last.is_none_or(|last| last < incoming.change.seq) && {
+            let deps = self.indexes(&incoming.change.deps);
+            seen.is_empty() || {
+                let causes = self.closures.of(&deps);
+                seen.iter().all(|at| causes.has(*at))
+            }
+        }
+    }
+
+    fn indexes(&self, ids: &[ChangeId]) -> Vec<usize> {
+        let known = ids.iter().filter_map(|id| self.places.get(id));
+        known.copied().collect()
     }
 
     /// Finds whether a change whose causes are there replaces what stood there.
@@ -114,12 +169,10 @@ impl Merging {
             self.patient = Some((incoming.id, patient.clone()));
         }
         self.places.insert(incoming.id, index);
+        self.end_ops.push(incoming.change.end_op());
+        let own = self.by_actor.entry(incoming.change.actor).or_default();
+        own.push((incoming.change.seq, index));
         self.closures.push(placed.deps, placed.seen, placed.causes);
-    }
-
-    /// What Automerge shows at a key now, ascending.
-    pub(crate) fn visible(&self, key: &str) -> Vec<OpId> {
-        self.keys.get(key).map_or_else(Vec::new, Key::visible)
     }
 
     /// Puts into the state what has become of the keys, and its patient.
@@ -223,12 +276,18 @@ pub(crate) fn put_in_order(state: &mut RecordState) {
 }
 
 /// Adds to a state, at its end, what is known of a change whose operations `merging` has taken.
-pub(crate) fn append(state: &mut RecordState, incoming: &Incoming, merging: &Merging) {
-    let actor = state.actor_index(incoming.change.actor, incoming.chain);
-    let info = incoming.info(actor, |id| state.position(id));
+/// What the policies make of them is added when it settles.
+pub(crate) fn append(state: &mut RecordState, incoming: &Incoming, merging: &mut Merging) {
+    let by = (incoming.change.actor, incoming.chain);
+    let actor = *merging
+        .actors
+        .entry(by)
+        .or_insert_with(|| state.actor_index(by.0, by.1));
+    let info = incoming.info(actor, |id| merging.places.get(id).copied());
     state.changes.push(info);
     for op in &incoming.change.ops {
-        let key = state.keys.entry(op.key.clone()).or_default();
-        key.visible = merging.visible(&op.key);
+        if !state.keys.contains_key(&op.key) {
+            state.keys.insert(op.key.clone(), KeyState::default());
+        }
     }
 }

@@ -18,12 +18,13 @@ fn one_by_one(changes: &[Incoming], first: usize) -> RecordState {
     let mut merging = Merging::new(&history, &rules).expect("honest changes");
     while let Some(at) = waiting
         .iter()
-        .position(|i| state.check(i) == Ok(Readiness::Ready))
+        .position(|i| merging.check(i) == Ok(Readiness::Ready))
     {
         let incoming = waiting.remove(at);
+        assert!(merging.stays_plain(incoming));
         let placed = merging.place(incoming).expect("an honest change");
         merging.push(incoming, placed, &rules);
-        append(&mut state, incoming, &merging);
+        append(&mut state, incoming, &mut merging);
     }
     merging.settle(&mut state, &rules);
     put_in_order(&mut state);

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 /// Largest change, in bytes.
 pub const MAX_CHANGE: usize = 1 << 20;
 /// Most operations of a change.
-pub const MAX_OPS: u64 = 50_000;
+pub const MAX_OPS: u64 = 30_000;
 /// Most dependencies of a change.
 pub const MAX_DEPS: u64 = 200;
 /// Most predecessors of an operation.
@@ -255,7 +255,7 @@ impl<'a> Columns<'a> {
                 if count > MAX_PREDS {
                     return Err(Fault::Limit("predecessors"));
                 }
-                // No overflow: at most 200 times 50,000 is added, at most 50,000 times.
+                // No overflow: at most 200 times 30,000 is added, at most 30,000 times.
                 all += count * times;
                 counts.push((count, times));
                 Ok(())

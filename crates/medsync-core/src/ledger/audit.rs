@@ -393,6 +393,16 @@ impl Head {
     /// # Errors
     /// [`Error::Integrity`] for a malformed one or one that its device did not sign.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
+        let (terms, signature, body) = Self::claims(bytes)?;
+        verify(&terms.log.device.0, HEAD_CONTEXT, body, signature)?;
+        Ok(Self {
+            terms,
+            signature: *signature,
+        })
+    }
+
+    /// What a head claims to be, its signature, and what that is over.
+    pub(crate) fn claims(bytes: &[u8]) -> Result<(HeadTerms, &Signature, &[u8])> {
         const WHAT: &str = "a head of an audit log is malformed";
         let (signature, body) = bytes
             .split_first_chunk::<64>()
@@ -411,11 +421,7 @@ impl Head {
             hlc: Timestamp(r.value()?),
         };
         r.end_as(&terms.to_bytes())?;
-        verify(&terms.log.device.0, HEAD_CONTEXT, body, signature)?;
-        Ok(Self {
-            terms,
-            signature: *signature,
-        })
+        Ok((terms, signature, body))
     }
 
     /// Signature, then what was signed.

@@ -13,6 +13,8 @@ use std::sync::LazyLock;
 pub const COMMIT_FORMAT: u32 = 1;
 /// Most entries of one commit.
 pub const ENTRIES_MAX: usize = 4096;
+/// Most of them that are certificates, revocations, packs or other items.
+pub const ITEMS_MAX: usize = 1000;
 /// Longest header, in bytes.
 pub const HEADER_BYTES_MAX: usize = 256;
 
@@ -300,6 +302,7 @@ pub struct CommitBuilder {
     lane: Lane,
     intent: Intent,
     entries: Vec<Sealable>,
+    items: usize,
 }
 
 impl CommitBuilder {
@@ -326,6 +329,7 @@ impl CommitBuilder {
             lane,
             intent,
             entries: Vec::new(),
+            items: 0,
         })
     }
 
@@ -352,6 +356,10 @@ impl CommitBuilder {
         }
         .to_bytes()?;
         self.room()?;
+        self.items += 1;
+        if self.items > ITEMS_MAX {
+            return Err(Error::invalid_at("a commit has too many items", ITEMS_MAX));
+        }
         self.push(bytes, &entry::NO_SALT);
         Ok(())
     }

@@ -70,6 +70,16 @@ impl MemberItem {
         }
     }
 
+    /// Whether an item of this kind is about membership.
+    pub(crate) fn is_of(kind: ItemKind) -> bool {
+        [
+            ItemKind::CERTIFICATE,
+            ItemKind::REVOCATION,
+            ItemKind::ROTATION,
+        ]
+        .contains(&kind)
+    }
+
     /// What it is, for a commit's entry.
     pub const fn kind(&self) -> ItemKind {
         match self {

@@ -339,6 +339,7 @@ impl PolicyPack {
     /// Limits, and parameters that contradict themselves. Each kind gets the housekeeping rows, so
     /// without limits a pack of a megabyte would fill gigabytes once it is compiled.
     fn check(&self) -> Result<()> {
+        within("a pack's name is too long", self.name.len(), NAME_BYTES_MAX)?;
         within("a pack has too many kinds", self.kinds.len(), KINDS_MAX)?;
         check_rows("", &self.housekeeping)?;
         for (kind, policy) in &self.kinds {

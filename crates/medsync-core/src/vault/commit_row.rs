@@ -7,7 +7,10 @@ use crate::ledger::entry::{self, ChangeEntry, Entry, NO_SALT};
 use crate::ledger::merkle::Hash;
 use crate::ledger::wire::WireLeaf;
 use serde::{Deserialize, Serialize};
+use std::cell::RefCell;
 use std::fmt;
+use std::io;
+use zstd::bulk::{Compressor, Decompressor};
 
 const PLAIN: u8 = 1;
 const ZSTD: u8 = 2;
@@ -18,6 +21,33 @@ const ROW_MAX: usize = 1 << 30;
 
 /// What a leaf adds at most when it travels: hash, key, nonce, tag, lengths.
 const LEAF_TRAVELS: usize = 160;
+
+/// What packs rows and unpacks them.
+struct Packer {
+    pack: Compressor<'static>,
+    unpack: Decompressor<'static>,
+}
+
+thread_local! {
+    // To make one costs several times what it does to a small row.
+    static PACKER: RefCell<Option<Packer>> = const { RefCell::new(None) };
+}
+
+fn with_packer<T>(job: impl FnOnce(&mut Packer) -> io::Result<T>) -> io::Result<T> {
+    PACKER.with_borrow_mut(|kept| {
+        let mut packer = match kept.take() {
+            Some(packer) => packer,
+            None => Packer {
+                pack: Compressor::new(1)?,
+                unpack: Decompressor::new()?,
+            },
+        };
+        // One that failed is not used again.
+        let done = job(&mut packer)?;
+        *kept = Some(packer);
+        Ok(done)
+    })
+}
 
 /// One entry as it is stored.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -160,7 +190,7 @@ impl CommitRow {
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let plain = postcard::to_allocvec(self).expect("a row has no maps of unknown length");
         if plain.len() >= COMPRESS_FROM
-            && let Ok(packed) = zstd::bulk::compress(&plain, 1)
+            && let Ok(packed) = with_packer(|p| p.pack.compress(&plain))
         {
             let len = u32::try_from(plain.len()).unwrap_or(u32::MAX).to_le_bytes();
             if packed.len() + 5 < plain.len() {
@@ -180,7 +210,8 @@ impl CommitRow {
             ZSTD => {
                 let (len, packed) = rest.split_first_chunk::<4>().ok_or(BAD)?;
                 let len = usize::try_from(u32::from_le_bytes(*len)).map_err(|_| BAD)?;
-                unpacked = zstd::bulk::decompress(packed, len.min(ROW_MAX)).map_err(|_| BAD)?;
+                let most = len.min(ROW_MAX);
+                unpacked = with_packer(|p| p.unpack.decompress(packed, most)).map_err(|_| BAD)?;
                 &unpacked
             }
             found => {

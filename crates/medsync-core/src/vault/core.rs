@@ -20,9 +20,11 @@ use crate::store::{ReadTxn, Staged, WriteTxn};
 use crate::time::{Clock, Timestamp};
 use crate::vault::audit::{Audit, Note};
 use crate::vault::commit_row::CommitRow;
+use crate::vault::cost::Spent;
 use crate::vault::epoch::Epoch;
 use crate::vault::live::{self, Lives};
 use crate::vault::rows::{self, Each, Rows, kind};
+use crate::vault::shelf::Shelf;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -258,6 +260,9 @@ pub(crate) struct Work {
     pub(crate) notes: Vec<Note>,
     /// Whether the device signs its audit log with it.
     pub(crate) sign_audit: bool,
+    /// What it cost so far, as far as foreign input decides that.
+    pub(crate) spent: Spent,
+    pub(crate) shelf: Shelf,
     keys: HashMap<Option<RecordId>, DataKey>,
     changed_chains: BTreeMap<u32, ()>,
 }
@@ -273,6 +278,8 @@ impl Work {
             items: Vec::new(),
             notes: Vec::new(),
             sign_audit: false,
+            spent: Spent::default(),
+            shelf: Shelf::default(),
             keys: HashMap::new(),
             changed_chains: BTreeMap::new(),
         }

@@ -16,16 +16,14 @@ use crate::ledger::membership::MemberItem;
 use crate::ledger::wire::{VerifiedBatch, WireLeaf};
 use crate::model::pack::PolicyPack;
 use crate::planted::{Bug, planted};
-use crate::vault::Vault;
 use crate::vault::branches::{self, Slot};
 use crate::vault::commit_row::{CommitRow, LeafRow};
 use crate::vault::core::{Work, load_commit};
+use crate::vault::cost;
 use crate::vault::incarnation::{self, Why};
 use crate::vault::leaves::{self, Opened};
 use crate::vault::live::{self, Judged};
-use crate::vault::open::take_items;
-use crate::vault::pending::{Cause, retry};
-use crate::vault::rejudge;
+use crate::vault::pending::Cause;
 use crate::vault::rows::{self, Rows, kind};
 use crate::vault::seal::{batch_row, put_batch};
 use crate::vault::write::{Place, open_change};
@@ -57,51 +55,14 @@ enum Delivery {
 
 /// Commits that are new here, or have more entries than before.
 #[derive(Default)]
-struct New {
-    /// Of certificates, revocations and packs alone. They go first, and are judged together: what
-    /// one of them changes is judged again once, not once for each.
-    items: Vec<(u32, u64)>,
-    changes: Vec<(u32, u64)>,
+pub(crate) struct New {
+    /// Of certificates, revocations and packs alone.
+    pub(crate) items: Vec<(u32, u64)>,
+    pub(crate) changes: Vec<(u32, u64)>,
 }
 
-impl Vault {
-    /// Takes up verified batches: durable as a whole when this returns.
-    pub(crate) fn receive(&mut self, batches: Vec<VerifiedBatch>) -> Result<Received> {
-        self.work(|work, _| receive(work, batches))
-    }
-
-    /// Tries again what waits: new data keys may have arrived.
-    pub(crate) fn retry_pending(&mut self) -> Result<Received> {
-        self.work(|work, _| {
-            let mut received = Received::default();
-            retry(work, &mut received)?;
-            take_items(work)?;
-            Ok(received)
-        })
-    }
-}
-
-/// Takes up verified batches in whatever is being written.
-pub(crate) fn receive(work: &mut Work, batches: Vec<VerifiedBatch>) -> Result<Received> {
-    let (mut received, mut new) = (Received::default(), New::default());
-    for batch in &batches {
-        take_batch(work, batch, &mut new, &mut received)?;
-    }
-    drop(batches);
-    rejudge::after_forks(work)?;
-    for (chain, seq) in new.items {
-        settle(work, chain, seq, &mut received)?;
-    }
-    take_items(work)?;
-    for (chain, seq) in new.changes {
-        settle(work, chain, seq, &mut received)?;
-    }
-    retry(work, &mut received)?;
-    take_items(work)?;
-    Ok(received)
-}
-
-fn take_batch(
+/// Puts a batch's commits into the ledger.
+pub(crate) fn take_batch(
     work: &mut Work,
     batch: &VerifiedBatch,
     new: &mut New,
@@ -114,6 +75,7 @@ fn take_batch(
             hint: "exchange only with devices of the same workspace",
         });
     }
+    work.spent.add(cost::BATCH);
     let id = run.batch().chain;
     let main = work.number_chain(&id)?;
     let own = branches::is_own(work, &id)?;
@@ -210,6 +172,8 @@ fn take_again(
 }
 
 fn put_commit(work: &mut Work, chain: u32, seq: u64, row: &CommitRow) {
+    work.spent.add(cost::COMMIT + cost::of_bytes(row.travels()));
+    work.shelf.clear();
     work.txn
         .put(rows::in_chain(kind::COMMIT, chain, seq), row.to_bytes());
 }
@@ -329,6 +293,10 @@ fn deliver(work: &mut Work, chain: u32, seq: u64) -> Result<Delivery> {
     let Some(mut row) = load_commit(work, chain, seq)? else {
         return Ok(Delivery::Waits(Cause::Any));
     };
+    let items = row.leaves.iter().filter(|l| matches!(l, LeafRow::Item(_)));
+    let items = items.count() as u64 * cost::SIGNATURE;
+    work.spent
+        .add(cost::COMMIT + cost::of_bytes(row.travels()) + items);
     let header = row.header()?;
     if let Some(cause) = open_all(work, chain, &header, &mut row)? {
         return Ok(Delivery::Waits(cause));
@@ -464,9 +432,7 @@ fn is_of_newer(leaf: &LeafRow) -> bool {
             kind: ItemKind::PACK,
             bytes,
         })) => matches!(PolicyPack::from_json(&bytes), Err(Error::TooNew { .. })),
-        Ok(Some(Entry::Item { kind, bytes })) => {
-            matches!(MemberItem::parse(kind, &bytes), Ok(None))
-        }
+        Ok(Some(Entry::Item { kind, .. })) => !MemberItem::is_of(kind),
         _ => false,
     }
 }

@@ -6,7 +6,7 @@
 
 use crate::doc;
 use crate::error::Result;
-use crate::ledger::commit::Header;
+use crate::ledger::commit::{Header, ITEMS_MAX};
 use crate::ledger::entry::Entry;
 use crate::ledger::wire::{VerifiedBatch, WireLeaf, open_leaf};
 use crate::vault::commit_row::{CommitRow, LeafRow};
@@ -81,7 +81,9 @@ pub(crate) fn take(
         header: header.bytes().to_vec(),
         leaves: Vec::with_capacity(leaves.len()),
     };
-    let mut fault = None;
+    let items = leaves.iter().filter(|l| matches!(l, WireLeaf::Item(_)));
+    // Each may be signed by itself: a commit is judged in one step.
+    let mut fault = (items.count() > ITEMS_MAX).then_some("a commit has too many items");
     for (index, leaf) in (0u32..).zip(leaves) {
         row.leaves.push(kept(work, header, index, leaf)?);
         // An item's bytes are its leaf: its author wrote them so.

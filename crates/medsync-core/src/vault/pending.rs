@@ -3,10 +3,8 @@
 
 use crate::error::Result;
 use crate::ids::{ChangeId, DataKeyId, RecordId};
-use crate::vault::core::{Work, load_data_key};
-use crate::vault::deliver::{Received, settle};
 use crate::vault::rows::{self, Rows, kind};
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 
 /// What a commit waits for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -20,7 +18,7 @@ pub(crate) enum Cause {
     Leaf,
     /// A newer engine: the format that comes with one has every commit delivered again.
     Engine,
-    /// Not known: tried again each time.
+    /// Nothing but its turn: tried again each time.
     Any,
 }
 
@@ -55,39 +53,43 @@ fn change(row: &[u8]) -> Option<Cause> {
 
 type Place = (u32, u64);
 
-/// Delivers what waited for what has become visible, or for keys that are here now.
-pub(crate) fn retry(work: &mut Work, received: &mut Received) -> Result<()> {
-    let mut waiting: HashMap<Cause, Vec<Place>> = HashMap::new();
-    work.scan(&[kind::PENDING], &[kind::PENDING], &mut |key, row| {
-        if let Some(place) = rows::place(key) {
-            waiting.entry(Cause::from_row(row)).or_default().push(place);
-        }
-        Ok(true)
-    })?;
-    let mut woken: Vec<Cause> = vec![Cause::Any];
-    for cause in waiting.keys() {
-        if let Cause::Key(id) = cause
-            && load_data_key(work, id)?.is_some()
-        {
-            woken.push(cause.clone());
-        }
+/// Commits that wait, by what for.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting(HashMap<Cause, Vec<Place>>);
+
+impl Waiting {
+    pub(crate) fn load(rows: &dyn Rows) -> Result<Self> {
+        let mut waiting = Self::default();
+        rows.scan(&[kind::PENDING], &[kind::PENDING], &mut |key, row| {
+            if let Some(place) = rows::place(key) {
+                waiting.add(Cause::from_row(row), place);
+            }
+            Ok(true)
+        })?;
+        Ok(waiting)
     }
-    let mut ready: VecDeque<Place> = VecDeque::new();
-    loop {
-        let visible = work.visible.drain(..);
-        woken.extend(visible.map(|(record, id)| Cause::Change(record, id)));
-        for cause in woken.drain(..) {
-            ready.extend(waiting.remove(&cause).unwrap_or_default());
-        }
-        let Some((chain, seq)) = ready.pop_front() else {
-            break;
+
+    pub(crate) fn add(&mut self, cause: Cause, place: Place) {
+        self.0.entry(cause).or_default().push(place);
+    }
+
+    /// Those that wait no longer.
+    pub(crate) fn take(&mut self, cause: &Cause) -> Vec<Place> {
+        self.0.remove(cause).unwrap_or_default()
+    }
+
+    /// The data keys that are waited for.
+    pub(crate) fn keys(&self) -> Vec<DataKeyId> {
+        let key = |cause: &Cause| match cause {
+            Cause::Key(id) => Some(*id),
+            _ => None,
         };
-        if let Some(cause) = settle(work, chain, seq, received)? {
-            waiting.entry(cause).or_default().push((chain, seq));
-        }
+        self.0.keys().filter_map(key).collect()
     }
-    received.pending = waiting.values().map(|places| places.len() as u64).sum();
-    Ok(())
+
+    pub(crate) fn count(&self) -> u64 {
+        self.0.values().map(|places| places.len() as u64).sum()
+    }
 }
 
 /// Whether every entry of these commits that is for this vault was opened: only then need nobody

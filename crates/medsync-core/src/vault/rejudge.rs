@@ -8,7 +8,7 @@ use crate::vault::commit_row::CommitRow;
 use crate::vault::core::{Core, NOT_MADE, Work, load_record};
 use crate::vault::open::active_pack;
 use crate::vault::rows::{self, Rows, kind};
-use crate::vault::write::{history, write_record};
+use crate::vault::write::{history_of, write_record};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -134,7 +134,7 @@ fn judge(work: &mut Work, records: BTreeSet<RecordId>) -> Result<()> {
             continue;
         };
         let rules = Arc::clone(work.core.rules(&record));
-        let all = history(work, &work.core, &record, &state)?;
+        let all = history_of(work, &record, &state)?;
         let state = RecordState::replay(all, &rules)
             .map_err(|fault| Error::integrity_at("a record's history", fault))?;
         write_record(work, &record, Some(&view), &state, &rules)?;

@@ -9,6 +9,9 @@ use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+/// The vault, for one thread alone.
+pub(crate) type Exclusive<'a> = RwLockWriteGuard<'a, Vault>;
+
 /// A handle of one open vault; its clones are handles of the same. The last one to be dropped locks
 /// it.
 ///
@@ -22,6 +25,11 @@ pub struct SharedVault(Arc<Shared>);
 
 struct Shared {
     vault: RwLock<Vault>,
+    /// Where threads wait for the vault, one after the other: who gives it back and wants it again
+    /// comes after the one who waits.
+    door: Mutex<()>,
+    /// One exchange at a time: by another's marks it would take this vault for an old copy.
+    exchange: Mutex<()>,
     turns: Mutex<Turns>,
     turned: Condvar,
 }
@@ -101,6 +109,8 @@ impl Vault {
             vault: RwLock::new(self),
             turns: Mutex::default(),
             turned: Condvar::new(),
+            door: Mutex::new(()),
+            exchange: Mutex::new(()),
         }))
     }
 }
@@ -197,10 +207,20 @@ impl SharedVault {
     // A thread that panicked left the vault as it was before its commit, or with it staged whole.
 
     fn reading(&self) -> RwLockReadGuard<'_, Vault> {
+        let _first = self.0.door.lock().unwrap_or_else(PoisonError::into_inner);
         self.0.vault.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn exclusive(&self) -> RwLockWriteGuard<'_, Vault> {
+    /// Keeps other exchanges of this vault out.
+    pub(crate) fn alone_in_exchange(&self) -> MutexGuard<'_, ()> {
+        self.0
+            .exchange
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn exclusive(&self) -> Exclusive<'_> {
+        let _first = self.0.door.lock().unwrap_or_else(PoisonError::into_inner);
         self.0.vault.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

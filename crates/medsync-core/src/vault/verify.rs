@@ -13,13 +13,14 @@ use crate::vault::Vault;
 use crate::vault::commit_row::CommitRow;
 use crate::vault::core::{Core, Work, load_commit, load_data_key, load_record};
 use crate::vault::deliver::{Received, settle};
+use crate::vault::intake;
 use crate::vault::open::take_items;
-use crate::vault::pending::retry;
 use crate::vault::rejudge::clear_derived;
 use crate::vault::rows::{self, Rows, kind};
 use crate::vault::seal::batch_row;
+use crate::vault::shelf::Shelf;
 use crate::vault::status::derived_digest;
-use crate::vault::write::history;
+use crate::vault::write::history_in;
 use std::sync::Arc;
 
 /// What a verification found.
@@ -55,6 +56,8 @@ impl Vault {
         rebuild: bool,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<VerifyReport> {
+        // What was received and had to wait for its turn is delivered first.
+        self.take_rest()?;
         let mut report = VerifyReport::default();
         let total = self.core.counts.commits + self.core.counts.records;
         {
@@ -83,11 +86,11 @@ impl Vault {
         report: &mut VerifyReport,
         progress: &mut dyn FnMut(u64),
     ) -> Result<()> {
-        let rows = self.store.read()?;
+        let (rows, shelf) = (self.store.read()?, Shelf::default());
         rows.scan(&[kind::VIEW], &[kind::VIEW], &mut |key, _| {
             let id = std::str::from_utf8(key.get(1..).unwrap_or_default()).unwrap_or_default();
             let record: RecordId = id.parse()?;
-            if let Err(error) = verify_record(&rows, &self.core, &record) {
+            if let Err(error) = verify_record(&rows, &self.core, &shelf, &record) {
                 report
                     .problems
                     .push(format!("record {}: {error}", report.records));
@@ -127,8 +130,7 @@ pub(crate) fn rebuild(work: &mut Work) -> Result<()> {
     for (_, _, chain, seq) in &all[changes..] {
         settle(work, *chain, *seq, &mut received)?;
     }
-    retry(work, &mut received)?;
-    take_items(work)
+    intake::receive(work, Vec::new()).map(drop)
 }
 
 fn verify_chain(
@@ -222,11 +224,11 @@ fn verify_batches(rows: &dyn Rows, core: &Core, report: &mut VerifyReport) -> Re
 
 /// A record's row, view and history must say the same, and Automerge must agree: with a fork, on
 /// each strand by itself.
-fn verify_record(rows: &dyn Rows, core: &Core, record: &RecordId) -> Result<()> {
+fn verify_record(rows: &dyn Rows, core: &Core, shelf: &Shelf, record: &RecordId) -> Result<()> {
     let loaded = load_record(rows, record)?;
     let (state, view) = loaded.ok_or(Error::integrity("a record vanished"))?;
     let rules = core.rules(record);
-    let all = history(rows, core, record, &state)?;
+    let all = history_in(rows, core, shelf, record, &state)?;
     let strands = state.strands();
     let parts: Vec<Vec<Incoming>> = strands
         .iter()

@@ -18,13 +18,15 @@ use crate::model::policy::Standing;
 use crate::time::Timestamp;
 use crate::vault::audit::Note;
 use crate::vault::commit_row::{CommitRow, LeafRow};
-use crate::vault::core::{Core, NOT_MADE, Work, load_commit, pack_row};
+use crate::vault::core::{Core, NOT_MADE, Work, pack_row};
+use crate::vault::cost;
 use crate::vault::draft::Resolved;
 use crate::vault::edit::{At, put_record, read_for, work_out};
 use crate::vault::finding;
 use crate::vault::incarnation;
 use crate::vault::index;
 use crate::vault::rows::{self, Row, Rows, kind};
+use crate::vault::shelf::Shelf;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -308,21 +310,42 @@ pub(crate) fn history(
     record: &RecordId,
     state: &RecordState,
 ) -> Result<Vec<Incoming>> {
+    history_in(rows, core, &Shelf::default(), record, state)
+}
+
+/// As [`history`], in a work that foreign input makes.
+pub(crate) fn history_of(
+    work: &Work,
+    record: &RecordId,
+    state: &RecordState,
+) -> Result<Vec<Incoming>> {
+    let all = history_in(work, &work.core, &work.shelf, record, state)?;
+    let operations = all.iter().map(|i| i.change.ops.len() as u64).sum::<u64>();
+    let changes = (cost::COMMIT + cost::CHANGE) * all.len() as u64;
+    work.spent.add(changes + cost::OPERATION * operations);
+    Ok(all)
+}
+
+/// As [`history`], with a shelf for several records.
+pub(crate) fn history_in(
+    rows: &dyn Rows,
+    core: &Core,
+    shelf: &Shelf,
+    record: &RecordId,
+    state: &RecordState,
+) -> Result<Vec<Incoming>> {
     let place = |info: &ChangeInfo| {
         let actor = state.actors.get(info.actor);
         (actor.map_or(u32::MAX, |a| a.chain), info.commit_seq)
     };
     let again = state.again.iter().map(|(_, chain, seq)| (*chain, *seq));
-    let mut all = Vec::with_capacity(state.changes.len());
-    for place in state.changes.iter().map(place).chain(again) {
-        let row = load_commit(rows, place.0, place.1)?;
-        let row = row.ok_or(Error::integrity("a record's change is not in the ledger"))?;
-        let found = row.change_of(record)?;
-        let (entry, change) = found.ok_or(Error::integrity("a commit lost a record's change"))?;
-        let commit = Place::new(core, place.0, &row.header()?);
-        all.push(open_change(&entry, change, &commit)?);
-    }
-    Ok(all)
+    let places = state.changes.iter().map(place).chain(again);
+    let read = |place: (u32, u64)| {
+        shelf.change_of(rows, place, record, |header, entry, change| {
+            open_change(entry, change, &Place::new(core, place.0, header))
+        })
+    };
+    places.map(read).collect()
 }
 
 /// Where a change stands, and with what authority.

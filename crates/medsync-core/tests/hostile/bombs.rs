@@ -2,14 +2,25 @@
 //! with what was handed over before it.
 
 use crate::scene::*;
+use crate::{files, members};
 
 /// A part of a message or file that a peer hands over at once, in bytes.
 pub(crate) const PART: usize = 1 << 20;
 
-/// One attack: what is handed over, part by part. The last part is the one that is measured.
+/// What is handed over.
+pub(crate) enum Make {
+    /// Batches, part by part; the last part is the one that is measured.
+    Batches(fn(&mut Scene, &mut Mallory) -> Vec<Vec<SealedBatch>>),
+    /// Files that it puts there itself; it says how long what they hold is.
+    File(fn(&mut Scene, &mut Mallory) -> usize),
+}
+
+/// One attack.
 pub(crate) struct Bomb {
     pub(crate) name: &'static str,
-    pub(crate) make: fn(&mut Scene, &mut Mallory) -> Vec<Vec<SealedBatch>>,
+    /// As what a member hands it over; a stranger does too.
+    pub(crate) roles: &'static [Role],
+    pub(crate) make: Make,
 }
 
 /// Every attack.
@@ -28,13 +39,51 @@ pub(crate) const BOMBS: &[Bomb] = &[
     bomb("commits that wait", waiting),
     bomb("commits of unknown items", unknown_items),
     bomb("withheld leaves", withheld),
+    bomb("a wide commit, all of it changed again", wide_again),
+    bomb("forks of one chain", forks),
+    bomb("values and reviews nested deep", nested),
+    admins("certificates", members::certificates),
+    admins("certificates one by one", members::lone_certificates),
+    admins("revocations", members::revocations),
+    admins(
+        "a revocation of who wrote much",
+        members::revocation_of_much,
+    ),
+    admins("packs of many kinds", members::packs),
+    admins("packs that are none", members::junk_packs),
+    file("a file of empty batches", files::empty_batches),
+    file("a file of noise", files::noise),
+    file("marks of many chains", files::chains),
+    file("marks of many ranges", files::ranges),
+    file("marks of many files", files::listed_files),
+    file("data keys", files::keys),
+    file("heads of audit logs", files::heads),
 ];
 
-const fn bomb(
-    name: &'static str,
-    make: fn(&mut Scene, &mut Mallory) -> Vec<Vec<SealedBatch>>,
-) -> Bomb {
-    Bomb { name, make }
+type Batches = fn(&mut Scene, &mut Mallory) -> Vec<Vec<SealedBatch>>;
+
+const fn bomb(name: &'static str, make: Batches) -> Bomb {
+    Bomb {
+        name,
+        roles: &[Role::Clinician],
+        make: Make::Batches(make),
+    }
+}
+
+const fn admins(name: &'static str, make: Batches) -> Bomb {
+    Bomb {
+        name,
+        roles: &[Role::Admin],
+        make: Make::Batches(make),
+    }
+}
+
+const fn file(name: &'static str, make: fn(&mut Scene, &mut Mallory) -> usize) -> Bomb {
+    Bomb {
+        name,
+        roles: &[Role::Clinician],
+        make: Make::File(make),
+    }
 }
 
 fn text(value: &str) -> Cell {
@@ -42,7 +91,7 @@ fn text(value: &str) -> Cell {
 }
 
 /// As many commits of one chain as fit a part, in one batch.
-fn fill(
+pub(crate) fn fill(
     scene: &Scene,
     mallory: &mut Mallory,
     mut next: impl FnMut(&mut Mallory, usize) -> Option<Vec<Part>>,
@@ -176,7 +225,7 @@ fn wide(mallory: &Mallory, id: &str, count: usize) -> Part {
 }
 
 fn wide_record(scene: &mut Scene, mallory: &mut Mallory) -> Vec<Vec<SealedBatch>> {
-    let part = wide(mallory, "a", 49_000);
+    let part = wide(mallory, "a", 29_900);
     vec![vec![mallory.one(scene, &[part])]]
 }
 
@@ -234,8 +283,8 @@ fn unknown_items(scene: &mut Scene, mallory: &mut Mallory) -> Vec<Vec<SealedBatc
 
 fn withheld(scene: &mut Scene, mallory: &mut Mallory) -> Vec<Vec<SealedBatch>> {
     let mut commits = Vec::new();
-    for n in 0..7 {
-        let items: Vec<_> = (0..4096u32)
+    for n in 0..29 {
+        let items: Vec<_> = (0..990u32)
             .map(|i| (ItemKind(9), vec![n, i as u8]))
             .collect();
         let (commit, mut wire) = mallory.commit(&[], &items);
@@ -243,6 +292,45 @@ fn withheld(scene: &mut Scene, mallory: &mut Mallory) -> Vec<Vec<SealedBatch>> {
             *leaf = WireLeaf::Withheld(leaf.hash());
         }
         commits.push((commit, wire));
+    }
+    vec![vec![mallory.batch(scene, commits)]]
+}
+
+/// Each record of one commit is changed again, beside what stands there.
+fn wide_again(scene: &mut Scene, mallory: &mut Mallory) -> Vec<Vec<SealedBatch>> {
+    let id = |n: usize| format!("r{n}");
+    let parts: Vec<Part> = (0..2000)
+        .map(|n| mallory.fresh(&id(n), "code", "x"))
+        .collect();
+    let commit = mallory.commit(&parts, &[]);
+    let first = mallory.batch(scene, vec![commit]);
+    let mut other = mallory.elsewhere(1);
+    let one = |m: &mut Mallory, n: usize| (n < 2000).then(|| vec![m.fresh(&id(n), "note", "y")]);
+    let second = fill(scene, &mut other, one);
+    vec![vec![first], vec![second]]
+}
+
+/// One place of a chain, signed again and again.
+fn forks(scene: &mut Scene, mallory: &mut Mallory) -> Vec<Vec<SealedBatch>> {
+    let (mut batches, mut size) = (Vec::new(), 0);
+    for no in 0u64.. {
+        let mut other = mallory.elsewhere(7);
+        let part = other.fresh("a", "note", &no.to_string());
+        let commit = other.commit(&[part], &[]);
+        size += weight(&commit.1) + 230;
+        if size > PART {
+            break;
+        }
+        batches.push(other.batch(scene, vec![commit]));
+    }
+    vec![batches]
+}
+
+/// Values nested a hundred thousand deep, and reviews of reviews of reviews.
+fn nested(scene: &mut Scene, mallory: &mut Mallory) -> Vec<Vec<SealedBatch>> {
+    let mut commits = Vec::new();
+    for (n, (cell, poison)) in poisons().into_iter().enumerate() {
+        commits.push(mallory.written_over(&format!("r{n}"), cell, &poison));
     }
     vec![vec![mallory.batch(scene, commits)]]
 }

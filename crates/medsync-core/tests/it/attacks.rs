@@ -6,7 +6,9 @@ mod forks;
 mod member;
 mod newer;
 mod own;
+mod poison;
 pub(crate) mod scene;
+mod steps;
 
 use scene::*;
 

@@ -117,7 +117,7 @@ const ROWS: &[(&str, Fate, Make)] = &[
         "more operations than a change may have",
         Fate::Quarantined,
         |m, f| {
-            let keys: Vec<String> = (0..50_001).map(|n| format!("f{n:05}")).collect();
+            let keys: Vec<String> = (0..30_001).map(|n| format!("f{n:05}")).collect();
             let cells: Vec<(&str, Cell)> = keys.iter().map(|k| (k.as_str(), text("x"))).collect();
             let change = m.change(2, &[f], &cells);
             m.commit(&[part("a", change)], &[])

@@ -96,7 +96,7 @@ fn a_batch_with_more_entries_than_memory_should_bear_is_refused() {
         .map(|_| {
             let mut b =
                 CommitBuilder::new(chain(1, 2), tip, at(1), Lane::P3, Intent::Edit).unwrap();
-            (0..4096).for_each(|_| b.item(ItemKind::PACK, b"").unwrap());
+            (0..4096).for_each(|_| b.change(&change(1), &DATA_KEY).unwrap());
             let header = b.build().unwrap().header;
             tip = header.tip();
             header

@@ -1,7 +1,7 @@
 use super::*;
 use crate::error::Error;
 use crate::ids::hex;
-use crate::ledger::commit::{ENTRIES_MAX, check_link};
+use crate::ledger::commit::{ENTRIES_MAX, ITEMS_MAX, check_link};
 use crate::ledger::entry::{self, BECAUSE_BYTES_MAX, Entry, SEEN_MAX, leaf, salt};
 use crate::ledger::merkle;
 use proptest::prelude::*;
@@ -162,10 +162,14 @@ fn limits_hold_when_writing_and_when_reading() {
         },
         &DATA_KEY,
     ));
-    for _ in 0..ENTRIES_MAX {
+    for _ in 0..ITEMS_MAX {
         builder.item(ItemKind::PACK, b"").unwrap();
     }
     refused(builder.item(ItemKind::PACK, b""));
+    for _ in ITEMS_MAX..ENTRIES_MAX {
+        builder.change(&change(1), &DATA_KEY).unwrap();
+    }
+    refused(builder.change(&change(1), &DATA_KEY));
     assert_eq!(builder.build().unwrap().header.fields().count, 4096);
     let empty = CommitBuilder::new(chain(1, 2), Tip::START, at(1), Lane::P0, Intent::Edit).unwrap();
     assert!(matches!(empty.build(), Err(Error::Invalid { .. })));

@@ -13,8 +13,8 @@ use crate::vault::connect::block::{read_commits, read_keys};
 use crate::vault::connect::log::reference;
 use crate::vault::connect::{Connection, peer};
 use crate::vault::core::{DataKey, Work, load_data_key};
-use crate::vault::deliver;
 use crate::vault::exchange::seal_commit;
+use crate::vault::intake;
 use crate::vault::rows::{Rows, kind};
 use std::collections::HashMap;
 
@@ -173,7 +173,7 @@ impl Connection {
         if header.workspace != work.core.workspace()?.id {
             return Err(Error::integrity("a batch belongs to another workspace"));
         }
-        let received = deliver::receive(work, vec![sealed])?;
+        let received = intake::receive(work, vec![sealed])?;
         self.counts.commits_received += received.commits;
         if !is_whole(work, &work.core, &header)? {
             return Err(Error::integrity("a batch came without all it needs"));

@@ -5,7 +5,7 @@
 
 use crate::crypto::envelope;
 use crate::error::{Error, Result};
-use crate::ledger::audit::{HEAD_BYTES_MAX, Head};
+use crate::ledger::audit::{HEAD_BYTES_MAX, Head, HeadTerms};
 use crate::ledger::cbor::{Reader, encode};
 use crate::vault::exchange::files::write_error;
 use crate::vault::exchange::manifest::{FORMAT, LABEL};
@@ -16,31 +16,33 @@ use std::io::ErrorKind;
 pub(super) const FILE: &str = "heads.age";
 /// Most heads in a file; each costs a signature to check.
 const HEADS_MAX: usize = 1024;
+/// So many are kept in one step.
+const AT_ONCE: usize = 128;
 const PLAIN_MAX: usize = HEADS_MAX * (HEAD_BYTES_MAX + 80);
 const SEALED_MAX: usize = PLAIN_MAX + 1024 * 1024;
 
 impl Visit<'_> {
     /// Keeps the heads that others left.
     pub(super) fn take_heads(&mut self, found: &[Found]) -> Result<()> {
-        let mut heads = Vec::new();
         for dir in found.iter().map(|f| &f.dir).filter(|dir| **dir != self.own) {
-            match self.open_heads(dir) {
-                Ok(some) => heads.extend(some),
+            let heads = match self.open_heads(dir) {
+                Ok(heads) => heads,
                 // Nothing was left, or for others: what matters of theirs says so already.
-                Err(Error::NotFound(_)) => {}
-                Err(error) => self.report.problems.push(Problem {
-                    file: format!("{dir}/{FILE}"),
-                    what: words(&error),
-                }),
+                Err(Error::NotFound(_)) => continue,
+                Err(error) => {
+                    self.report.problems.push(Problem {
+                        file: format!("{dir}/{FILE}"),
+                        what: words(&error),
+                    });
+                    continue;
+                }
+            };
+            for some in heads.chunks(AT_ONCE) {
+                self.vault.keep_heads(some.to_vec())?;
+                self.vault.give_way()?;
             }
         }
-        let membership = &self.vault.core.membership;
-        let ours = |head: &Head| {
-            let terms = head.terms();
-            terms.workspace == Some(self.workspace) && membership.was_certified(&terms.log.device)
-        };
-        heads.retain(ours);
-        self.vault.keep_heads(heads)
+        Ok(())
     }
 
     /// What a device left. Heads are no records: what is wrong with their file is told and stops
@@ -58,7 +60,12 @@ impl Visit<'_> {
             return Err(Error::invalid("it is longer than such a file can be"));
         }
         let plain = envelope::open_with(self.device.recipient.expose(), &sealed, PLAIN_MAX)?;
-        parse(&plain)
+        let membership = &self.vault.core.membership;
+        // Nobody's signature is checked who was never one of the workspace's devices.
+        let ours = |terms: &HeadTerms| {
+            terms.workspace == Some(self.workspace) && membership.was_certified(&terms.log.device)
+        };
+        parse(&plain, &ours)
     }
 
     /// Leaves the heads that are known here, where anything else is left too.
@@ -96,8 +103,8 @@ fn write(heads: &[Vec<u8>]) -> Vec<u8> {
     })
 }
 
-/// Those of a file that their devices signed.
-fn parse(bytes: &[u8]) -> Result<Vec<Head>> {
+/// Those of a file that are wanted and that their devices signed.
+fn parse(bytes: &[u8], wanted: &dyn Fn(&HeadTerms) -> bool) -> Result<Vec<Head>> {
     let mut r = Reader::new(bytes, PLAIN_MAX, "a file of audit heads is malformed")?;
     r.array(3)?;
     if r.text(LABEL.len())? != LABEL {
@@ -106,7 +113,10 @@ fn parse(bytes: &[u8]) -> Result<Vec<Head>> {
     r.format(FORMAT)?;
     let mut heads = Vec::new();
     for _ in 0..r.list(HEADS_MAX)? {
-        heads.extend(Head::parse(r.bytes(HEAD_BYTES_MAX + 64)?));
+        let head = r.bytes(HEAD_BYTES_MAX + 64)?;
+        if Head::claims(head).is_ok_and(|(terms, ..)| wanted(&terms)) {
+            heads.extend(Head::parse(head));
+        }
     }
     r.end()?;
     Ok(heads)

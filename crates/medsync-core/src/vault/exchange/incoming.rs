@@ -10,6 +10,7 @@ use crate::time::Timestamp;
 use crate::vault::branches;
 use crate::vault::copies::Copies;
 use crate::vault::core::{DataKey, load_data_key};
+use crate::vault::cost;
 use crate::vault::deliver::Received;
 use crate::vault::exchange::claim::SignedClaim;
 use crate::vault::exchange::files::{Name, copy_dir, is_copy_dir};
@@ -18,6 +19,7 @@ use crate::vault::exchange::manifest::{FileMark, MARKS_BYTES_MAX, Marks, read_la
 use crate::vault::exchange::outgoing::{FILE_BYTES, held};
 use crate::vault::exchange::{ExchangeProgress, Found, FoundKeys, PeerMarks, Phase, Visit, words};
 use crate::vault::incarnation;
+use crate::vault::intake::{self, Intake};
 use crate::vault::marks::Marks as PeerMark;
 use crate::vault::rows::{Rows, kind};
 use std::collections::btree_map::Entry;
@@ -38,14 +40,21 @@ impl Visit<'_> {
     pub(super) fn take_up(&mut self) -> Result<Vec<Found>> {
         let mut found = self.look()?;
         self.part_ways(&found)?;
+        // What steps were left, should something have stopped them.
+        if intake::is_staged(&self.vault.store.read()?)? {
+            self.receive(Vec::new())?;
+        }
         // Keys first, so that batches open as they come.
         self.take_keys(&mut found, false)?;
+        self.vault.give_way()?;
         self.take_batches(&found)?;
+        self.vault.give_way()?;
         // The batches may have brought the certificates of those who left keys.
         self.take_keys(&mut found, true)?;
+        self.vault.give_way()?;
         if self.report.received_keys > 0 {
-            let received = self.vault.retry_pending()?;
-            self.count(received);
+            self.receive(Vec::new())?;
+            self.vault.give_way()?;
         }
         let rows = self.vault.store.read()?;
         let mut pending = 0;
@@ -55,6 +64,8 @@ impl Visit<'_> {
         })?;
         self.report.received.pending = pending;
         self.held = held(&rows, &self.vault.core)?;
+        drop(rows);
+        self.vault.give_way()?;
         self.keep_marks(&found)?;
         Ok(found)
     }
@@ -77,6 +88,7 @@ impl Visit<'_> {
         };
         let mut found = Vec::new();
         for dir in dirs.into_iter().filter(|name| is_copy_dir(name)) {
+            self.vault.give_way()?;
             let path = format!("{}/{dir}", self.dir);
             let Ok(listed) = self.folder.list(&path) else {
                 self.problem(&dir, Name::Marks, "this copy's folder cannot be read");
@@ -212,8 +224,8 @@ impl Visit<'_> {
             let hash = listed.map(|file| file.hash);
             let opened = self.open_file(&from.dir, name, BATCHES_BYTES_MAX, hash);
             if let Some((bytes, _)) = opened {
-                let batches = self.read_batches(&from.dir, name, &bytes);
-                self.receive(batches)?;
+                self.take_file(&from.dir, name, &bytes)?;
+                self.vault.give_way()?;
             }
         }
         for from in found {
@@ -228,12 +240,12 @@ impl Visit<'_> {
     }
 
     fn receive(&mut self, batches: Vec<VerifiedBatch>) -> Result<()> {
-        if batches.is_empty() {
-            return Ok(());
-        }
         let runs: Vec<_> = batches.iter().map(|b| *b.run().batch()).collect();
-        let received = self.vault.receive(batches)?;
-        self.count(received);
+        let mut intake = Intake::new(batches);
+        while self.vault.take_step(&mut intake)? {
+            self.vault.give_way()?;
+        }
+        self.count(intake.received());
         let rows = self.vault.store.read()?;
         for run in runs {
             // Of a batch that came damaged the next copy is read.
@@ -268,30 +280,42 @@ impl Visit<'_> {
         Ok(held && branches::is_whole(rows, &self.vault.core, batch)?)
     }
 
-    /// The batches of a file that are new here and verify. One that does not leaves the others.
-    fn read_batches(&mut self, dir: &str, name: Name, bytes: &[u8]) -> Vec<VerifiedBatch> {
-        let mut batches = Vec::new();
-        let Ok(rows) = self.vault.store.read() else {
-            return batches;
-        };
-        let read = split(bytes, &mut |bytes| match SealedBatch::parse(bytes)
-            .and_then(SealedBatch::verify)
-        {
-            Ok(batch) if batch.run().batch().workspace != self.workspace => {
-                self.problem(dir, name, "it has a batch of another workspace");
-            }
-            Ok(batch) => {
-                let is_here = self.has(&rows, batch.run().batch());
-                if !is_here.is_ok_and(|here| here) {
-                    batches.push(batch);
-                }
-            }
-            Err(error) => self.problem(dir, name, words(&error)),
-        });
-        if let Err(error) = read {
+    /// Takes up the batches of a file that are new here and verify, some at a time. One that does
+    /// not verify leaves the others.
+    fn take_file(&mut self, dir: &str, name: Name, bytes: &[u8]) -> Result<()> {
+        let mut all: Vec<&[u8]> = Vec::new();
+        if let Err(error) = split(bytes, &mut |batch| all.push(batch)) {
             self.problem(dir, name, words(&error));
         }
-        batches
+        let (mut batches, mut spent) = (Vec::new(), 0);
+        for bytes in all {
+            let batch = SealedBatch::parse(bytes).and_then(SealedBatch::verify);
+            spent += cost::SIGNATURE + cost::of_bytes(bytes.len());
+            match batch {
+                Ok(batch) if batch.run().batch().workspace != self.workspace => {
+                    self.problem(dir, name, "it has a batch of another workspace");
+                }
+                Ok(batch) => {
+                    let rows = self.vault.store.read()?;
+                    if !self.has(&rows, batch.run().batch())? {
+                        batches.push(batch);
+                    }
+                }
+                Err(error) => self.problem(dir, name, words(&error)),
+            }
+            if spent >= cost::STEP {
+                self.vault.give_way()?;
+                spent = 0;
+                if !batches.is_empty() {
+                    self.receive(std::mem::take(&mut batches))?;
+                    self.vault.give_way()?;
+                }
+            }
+        }
+        if batches.is_empty() {
+            return Ok(());
+        }
+        self.receive(batches)
     }
 
     /// Takes the keys of current devices; in the end also those of others that prove themselves.
@@ -420,7 +444,7 @@ fn same(a: &DataKey, b: &DataKey) -> bool {
 }
 
 /// Calls `each` with the batches of a file.
-pub(super) fn split(bytes: &[u8], each: &mut dyn FnMut(&[u8])) -> Result<()> {
+pub(super) fn split<'a>(bytes: &'a [u8], each: &mut dyn FnMut(&'a [u8])) -> Result<()> {
     let mut r = Reader::new(bytes, BATCHES_BYTES_MAX, "a file of batches is malformed")?;
     let parts = r.list(64)?;
     read_label(&mut r)?;

@@ -38,6 +38,7 @@ use crate::phi::Phi;
 use crate::vault::Vault;
 use crate::vault::core::unpack_row;
 use crate::vault::deliver::Received;
+use crate::vault::lease::Lease;
 use crate::vault::marks::Held;
 use crate::vault::open::DeviceSecrets;
 use crate::vault::rows::{self, Rows};
@@ -109,6 +110,11 @@ pub enum Outgoing {
     /// This device is not one of the workspace's, or no longer: it only took up.
     NotCurrent,
 }
+
+/// Most problems of one exchange that are told.
+const PROBLEMS_MAX: usize = 20_000;
+/// So many problems of one file are told once each.
+const SAME_FILE: usize = 16;
 
 /// A file that could not be used as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -192,49 +198,50 @@ impl Vault {
         folder: &mut dyn Folder,
         progress: &mut dyn FnMut(&ExchangeProgress),
     ) -> Result<ExchangeReport> {
-        // Carrying data is nobody's use of the vault: it locks when its people are idle.
-        let used_ms = self.store.used_ms();
-        let done = self.meet(folder, progress);
-        self.store.put_back(used_ms);
-        done
+        meet(Lease::alone(self), folder, progress)
     }
+}
 
-    fn meet(
-        &mut self,
-        folder: &mut dyn Folder,
-        progress: &mut dyn FnMut(&ExchangeProgress),
-    ) -> Result<ExchangeReport> {
-        let workspace = self.core.workspace()?.id;
-        files::check(folder)?;
-        let device = self.device()?;
-        let held = outgoing::held(&self.store.read()?, &self.core)?;
-        let mut visit = Visit {
-            dir: files::workspace_dir(&workspace),
-            own: files::copy_dir(&self.core.meta.device, &self.core.meta.replica),
-            workspace,
-            vault: self,
-            folder,
-            progress,
-            device,
-            held,
-            tell: Vec::new(),
-            report: ExchangeReport::default(),
-        };
-        let found = visit.take_up()?;
-        visit.vault.seal()?;
-        let meta = &visit.vault.core.meta;
-        visit.own = files::copy_dir(&meta.device, &meta.replica);
-        visit.take_heads(&found)?;
-        visit.vault.note_exchange(&visit.report)?;
-        visit.leave(&found)?;
-        visit.leave_heads()?;
-        Ok(visit.report)
-    }
+/// One exchange over a folder.
+pub(crate) fn meet(
+    vault: Lease<'_>,
+    folder: &mut dyn Folder,
+    progress: &mut dyn FnMut(&ExchangeProgress),
+) -> Result<ExchangeReport> {
+    let workspace = vault.core.workspace()?.id;
+    files::check(folder)?;
+    let device = vault.device()?;
+    let held = outgoing::held(&vault.store.read()?, &vault.core)?;
+    let mut visit = Visit {
+        dir: files::workspace_dir(&workspace),
+        own: files::copy_dir(&vault.core.meta.device, &vault.core.meta.replica),
+        workspace,
+        vault,
+        folder,
+        progress,
+        device,
+        held,
+        tell: Vec::new(),
+        report: ExchangeReport::default(),
+    };
+    let found = visit.take_up()?;
+    visit.vault.give_way()?;
+    visit.vault.seal()?;
+    visit.name_own();
+    visit.take_heads(&found)?;
+    visit.vault.give_way()?;
+    // Others may have written meanwhile, and the vault may have taken a new name.
+    visit.vault.seal()?;
+    visit.name_own();
+    visit.vault.note_exchange(&visit.report)?;
+    visit.leave(&found)?;
+    visit.leave_heads()?;
+    Ok(visit.report)
 }
 
 /// One exchange.
 struct Visit<'a> {
-    vault: &'a mut Vault,
+    vault: Lease<'a>,
     folder: &'a mut dyn Folder,
     progress: &'a mut dyn FnMut(&ExchangeProgress),
     report: ExchangeReport,
@@ -281,9 +288,19 @@ impl Visit<'_> {
         format!("{}/{dir}/{name}", self.dir)
     }
 
+    fn name_own(&mut self) {
+        let meta = &self.vault.core.meta;
+        self.own = files::copy_dir(&meta.device, &meta.replica);
+    }
+
     fn problem(&mut self, dir: &str, name: files::Name, what: &'static str) {
         let file = format!("{dir}/{name}");
-        self.report.problems.push(Problem { file, what });
+        let problem = Problem { file, what };
+        let all = &mut self.report.problems;
+        // A file may hold a million batches that say nothing.
+        if all.len() < PROBLEMS_MAX && !all.iter().rev().take(SAME_FILE).any(|p| *p == problem) {
+            all.push(problem);
+        }
     }
 
     fn is_current(&self, device: &DeviceKey) -> bool {

@@ -14,7 +14,8 @@ pub(crate) use medsync_core::ledger::commit::{Commit, CommitBuilder, Intent, Tip
 pub(crate) use medsync_core::ledger::enrol::Request;
 pub(crate) use medsync_core::ledger::entry::{self, ChangeEntry, ItemKind};
 pub(crate) use medsync_core::ledger::wire::{SealedBatch, WireCommit, WireLeaf, seal_leaf};
-pub(crate) use medsync_core::model::cell::Cell;
+pub(crate) use medsync_core::model::cell::{Cell, Review};
+pub(crate) use medsync_core::model::cell_value::CellValue;
 pub(crate) use medsync_core::model::json::Json;
 pub(crate) use medsync_core::model::pack::{Lane, PolicyPack};
 pub(crate) use medsync_core::time::Timestamp;
@@ -261,6 +262,40 @@ impl Mallory {
         parts: &[Part],
         items: &[(ItemKind, Vec<u8>)],
     ) -> (Commit, WireCommit) {
+        let changes = parts.iter().map(|p| encode(&p.change)).collect();
+        self.commit_of(parts, changes, items)
+    }
+
+    /// A commit of a new record whose one value was written over with other bytes: what no builder
+    /// makes.
+    pub(crate) fn written_over(
+        &mut self,
+        id: &str,
+        cell: Cell,
+        poison: &[u8],
+    ) -> (Commit, WireCommit) {
+        use sha2::Digest as _;
+        let value = match cell.to_value() {
+            CellValue::Str(text) => text.as_bytes().to_vec(),
+            CellValue::Bytes(bytes) => bytes,
+        };
+        let part = part(id, self.change(1, &[], &[("code", cell)]));
+        let (mut change, _) = encode(&part.change);
+        let at = change.windows(value.len()).position(|w| w == value);
+        let at = at.expect("the value stands as it is");
+        // Its tag stays: of another one a newer engine may know what it is.
+        change[at + 1..at + value.len()].copy_from_slice(&poison[..value.len() - 1]);
+        let hash: [u8; 32] = sha2::Sha256::digest(&change[8..]).into();
+        change[4..8].copy_from_slice(&hash[..4]);
+        self.commit_of(&[part], vec![(change, ChangeId(hash))], &[])
+    }
+
+    fn commit_of(
+        &mut self,
+        parts: &[Part],
+        changes: Vec<(Vec<u8>, ChangeId)>,
+        items: &[(ItemKind, Vec<u8>)],
+    ) -> (Commit, WireCommit) {
         let hlc = parts
             .first()
             .map_or_else(Self::now, |p| p.change.hlc)
@@ -269,8 +304,7 @@ impl Mallory {
         let builder = CommitBuilder::new(self.chain(), self.tip, hlc, Lane::P0, intent);
         let mut builder = builder.expect("a builder");
         let mut bodies = Vec::new();
-        for part in parts {
-            let (bytes, id) = encode(&part.change);
+        for (part, (bytes, id)) in parts.iter().zip(changes) {
             let entry = ChangeEntry {
                 record: part.record.clone(),
                 patient: None,
@@ -355,6 +389,24 @@ pub(crate) fn part(id: &str, change: FlatChange) -> Part {
         change,
         seen: None,
     }
+}
+
+/// Values as long as the bytes that are to stand in their place: JSON nested deep, as an array and as
+/// objects, and reviews of reviews.
+pub(crate) fn poisons() -> Vec<(Cell, Vec<u8>)> {
+    let long = "y".repeat(180_000);
+    let object = Cell::put(&json(&format!(r#"{{"k":"{long}"}}"#)));
+    let review = Cell::Review(Box::new(Review {
+        settles: Vec::new(),
+        stands: Cell::put(&Json::string(&long)),
+    }));
+    vec![
+        (object.clone(), b"[".repeat(200_000)),
+        (object, br#"{"a":"#.repeat(40_000)),
+        (review.clone(), b"[]\0r".repeat(50_000)),
+        (review.clone(), b"[".repeat(200_000)),
+        (review, vec![0xff; 200_000]),
+    ]
 }
 
 pub(crate) fn x25519() -> [u8; 32] {
