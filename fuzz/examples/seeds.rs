@@ -21,6 +21,7 @@ use medsync_core::ledger::wire::{SealedBatch, WireCommit, WireLeaf, seal_leaf};
 use medsync_core::model::pack::Lane;
 use medsync_core::phi::Phi;
 use medsync_core::testing::history::{Script, Step, record};
+use medsync_core::testing::kept::{self, Kept};
 use medsync_core::time::Timestamp;
 use medsync_core::vault::exchange::door::{FileKind, sample};
 use medsync_fuzz::batch::{DATA_KEY, chain};
@@ -44,6 +45,7 @@ fn main() -> std::io::Result<()> {
         ("row", row()),
         ("exchange", exchange()),
         ("lean_block", lean_block()),
+        ("kept", kept()),
     ];
     for (target, seeds) in all {
         let folder = corpus.join(target);
@@ -64,6 +66,15 @@ fn lean_block() -> Seeds {
     let blocks = medsync_fuzz::lean::blocks().into_iter().skip(1);
     seeds.extend(names.into_iter().zip(blocks));
     seeds
+}
+
+fn kept() -> Seeds {
+    let of = |no: u8, kind| [vec![no], kept::sample(kind)].concat();
+    vec![
+        ("record", of(0, Kept::Record)),
+        ("anchor", of(1, Kept::Anchor)),
+        ("tries", of(2, Kept::Tries)),
+    ]
 }
 
 fn json() -> Seeds {

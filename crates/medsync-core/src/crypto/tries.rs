@@ -87,6 +87,24 @@ impl Tries {
     }
 }
 
+/// Reads a record of tries and writes what it said.
+#[cfg(feature = "testing")]
+pub(crate) fn reread(bytes: &[u8]) -> Result<Vec<u8>> {
+    let tries = Tries::from_bytes(bytes);
+    let tries = tries.ok_or(Error::integrity("a record of tries is damaged"))?;
+    let mut next = tries;
+    // Whatever it says, the next try is refused or counted.
+    next.begin("it", tries.last_ms.saturating_add(1)).ok();
+    Ok(tries.to_bytes())
+}
+
+/// A small record.
+#[cfg(feature = "testing")]
+pub(crate) fn sample() -> Vec<u8> {
+    let (wrong, last_ms) = (4, 1_700_000_000_000);
+    Tries { wrong, last_ms }.to_bytes()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

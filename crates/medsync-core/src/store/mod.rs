@@ -25,6 +25,9 @@ mod tests;
 mod tree;
 mod txn;
 
+#[cfg(feature = "testing")]
+pub(crate) use overlay::{reread_record, sample_record};
+
 pub use file::{DATA_FILE, KEY_FILE, LOCK_FILE, TRIES_FILE};
 pub use redb::StorageBackend;
 pub use rekey::Rekeyed;

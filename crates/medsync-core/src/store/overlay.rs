@@ -194,3 +194,22 @@ pub(super) fn take_changes(record: &[u8]) -> Result<Vec<Change>> {
     }
     Ok(changes)
 }
+
+/// Reads a journal's record and writes what it said.
+#[cfg(feature = "testing")]
+pub(crate) fn reread_record(record: &[u8]) -> Result<Vec<u8>> {
+    let changes = take_changes(record)?;
+    let mut out = vec![PLAIN];
+    let pairs = changes.iter().map(|(k, v)| (k.as_slice(), v.as_deref()));
+    put_changes(pairs, &mut out);
+    Ok(out)
+}
+
+/// A small record.
+#[cfg(feature = "testing")]
+pub(crate) fn sample_record() -> Vec<u8> {
+    let mut out = Vec::new();
+    let pairs: [(&[u8], Option<&[u8]>); 2] = [(b"key", Some(b"value")), (b"gone", None)];
+    put_changes(pairs.into_iter(), &mut out);
+    out
+}

@@ -2,4 +2,5 @@
 
 pub mod cuts;
 pub mod history;
+pub mod kept;
 pub mod sim;

@@ -278,6 +278,31 @@ fn open(root: &RootKey, vault: &[u8; 16], bytes: &[u8]) -> Option<Vec<Seen>> {
     postcard::from_bytes(&body).ok()
 }
 
+/// Reads what lies below an anchor's seal and writes what it said.
+#[cfg(feature = "testing")]
+pub(crate) fn reread(body: &[u8]) -> Result<Vec<u8>> {
+    const BAD: crate::error::Error = crate::error::Error::integrity("an anchor is damaged");
+    let seen: Vec<Seen> = postcard::from_bytes(body).map_err(|_| BAD)?;
+    Ok(pack_row(&seen))
+}
+
+/// The copies that an anchor could remember.
+#[cfg(feature = "testing")]
+pub(crate) fn sample() -> Vec<u8> {
+    let chain = ChainId {
+        author: crate::ids::AuthorKey([1; 32]),
+        replica: crate::ids::ReplicaId([2; 16]),
+    };
+    let seen = |n: u8| Seen {
+        epoch: [n; 16],
+        count: 3,
+        commits: 4,
+        hlc: Timestamp(5),
+        own: (n > 1).then_some((chain, 6, CommitId([7; 32]))),
+    };
+    pack_row(&vec![seen(1), seen(2)])
+}
+
 /// What the file and the anchor say together.
 fn judge(found: Option<&[Seen]>, rows: &dyn Rows, core: &Core) -> Result<Anchored> {
     let Some(found) = found else {
