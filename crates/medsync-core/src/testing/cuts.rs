@@ -244,6 +244,8 @@ impl Day {
         let (image, before) = (self.disk.image(), self.model.clone());
         let states = step.states(&before);
         for cut in 1.. {
+            // The stick as it was, too: it would tell the vault that it was put back.
+            let step = &step.afresh();
             self.disk = SimDisk::from_image(image.clone());
             self.model = before.clone();
             let opened = self.open();
@@ -255,6 +257,7 @@ impl Day {
                 self.vault = Some(vault);
                 self.expect_fault(step.name(), &error)?;
                 self.recover(&states)?;
+                self.meet_again(step)?;
                 continue;
             }
             // Closing brings the step from the journal to the tree, and is cut as well.
@@ -270,6 +273,16 @@ impl Day {
             return Ok(());
         }
         Ok(())
+    }
+
+    /// What an exchange that was cut left on the stick is in nobody's way.
+    fn meet_again(&mut self, step: &Step) -> Fine {
+        if !matches!(step, Step::Exchange(..)) {
+            return Ok(());
+        }
+        self.disk.calm();
+        let met = step.perform(self.vault()?);
+        met.map_err(|e| Bug::Broken(format!("an exchange after one that was cut: {e}")))
     }
 
     /// An error is in order only after the disk failed.

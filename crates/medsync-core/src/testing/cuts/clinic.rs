@@ -267,6 +267,15 @@ impl Step {
         }
     }
 
+    /// The same step over a copy of its stick.
+    pub(super) fn afresh(&self) -> Self {
+        let mut step = self.clone();
+        if let Self::Exchange(folder, ..) = &mut step {
+            *folder = folder.copy();
+        }
+        step
+    }
+
     /// What the vault may show after each of its commits: the last is what it shows when all is
     /// done.
     pub(super) fn states(&self, before: &Model) -> Vec<Model> {

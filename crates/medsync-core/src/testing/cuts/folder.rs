@@ -12,6 +12,11 @@ type Files = BTreeMap<String, Vec<u8>>;
 pub(super) struct MemoryFolder(Arc<Mutex<Files>>);
 
 impl MemoryFolder {
+    /// Another folder that holds the same.
+    pub(super) fn copy(&self) -> Self {
+        Self(Arc::new(Mutex::new(self.files().clone())))
+    }
+
     fn files(&self) -> MutexGuard<'_, Files> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -119,7 +119,11 @@ impl Visit<'_> {
             return None;
         }
         if !names.contains(&Name::Marks) {
-            self.problem(dir, Name::Marks, "it is missing");
+            // Marks come last: an exchange of one's own that was broken off leaves none, and this
+            // one brings it to its end.
+            if dir != self.own {
+                self.problem(dir, Name::Marks, "it is missing");
+            }
             return None;
         }
         let (bytes, _) = self.open_file(dir, Name::Marks, MARKS_BYTES_MAX, None)?;
